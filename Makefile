@@ -1,0 +1,35 @@
+# Thin names for commands that the README spells out.
+PYTHON ?= python3
+RUN ?= custom_cnn
+BIN := .venv/bin
+
+.PHONY: setup pipeline test lab demo lint lock
+setup: .venv/ready
+
+.venv/ready: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
+	  { echo "$(PYTHON) is not Python 3.11, 3.12 or 3.13: name one, as in 'make setup PYTHON=python3.12'"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet -r requirements.lock
+	$(BIN)/pip install --quiet --no-deps -e .
+	@touch $@
+
+pipeline: setup
+	$(BIN)/python -m nbutils.pipeline --run $(RUN) $(ARGS)
+
+test: setup
+	$(BIN)/pytest $(ARGS)
+
+lab: setup
+	$(BIN)/jupyter lab notebooks
+
+demo: setup
+	$(BIN)/jupyter lab notebooks/05_upload_demo.ipynb
+
+lint: setup
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+lock: setup
+	$(BIN)/pip install --quiet uv
+	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 \
+	  --no-emit-index-url --no-header --output-file requirements.lock

@@ -1,0 +1,1 @@
+"""What the steel surface inspection notebooks share."""

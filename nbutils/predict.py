@@ -1,0 +1,184 @@
+"""From the bytes of image files to predictions, with a saved model.
+
+python -m nbutils.predict FILE... [--model RUN] [--top K] [--csv]
+"""
+
+import argparse
+import csv
+import sys
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from nbutils import paths
+from nbutils.images import ImageError, to_array
+from nbutils.paths import UserError
+
+DEFAULT_MODEL = "custom_cnn"
+BATCH = 64
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says of one image."""
+
+    probabilities: dict[str, float]  # by class name, sum 1
+
+    @property
+    def label(self) -> str:
+        """The most probable class."""
+        return max(self.probabilities, key=self.probabilities.get)
+
+    @property
+    def confidence(self) -> float:
+        """The probability of that class, in [0, 1]."""
+        return self.probabilities[self.label]
+
+    def top(self, k: int) -> list[tuple[str, float]]:
+        """The k most probable classes with their probabilities, highest first."""
+        return sorted(self.probabilities.items(), key=lambda item: -item[1])[:k]
+
+
+class Predictor:
+    """A saved model with its class names."""
+
+    def __init__(self, model, classes: Sequence[str], name: str):
+        self.model = model
+        self.classes = tuple(classes)
+        self.name = name
+        self.size = model.input_shape[1]
+
+    def predict(
+        self, images: Sequence[bytes], names: Sequence[str] | None = None
+    ) -> list[Prediction]:
+        """Classify images given as the bytes of their files.
+
+        Parameters
+        ----------
+        images
+            Contents of JPEG, PNG, BMP or TIFF files.
+        names
+            What errors call them; default `image 1`, `image 2`, ...
+
+        Raises
+        ------
+        ImageError
+            If one of them cannot be read; nothing is predicted then.
+        """
+        names = names or [f"image {at}" for at in range(1, len(images) + 1)]
+        squares = [
+            to_array(data, self.size, name) for data, name in zip(images, names, strict=True)
+        ]
+        rows = self.probabilities(np.stack(squares)) if squares else []
+        return [Prediction(dict(zip(self.classes, map(float, row), strict=True))) for row in rows]
+
+    def probabilities(self, squares: np.ndarray) -> np.ndarray:
+        """Return probabilities, float32 (images, classes), of uint8 (images, size, size, 1)."""
+        batches = (squares[at : at + BATCH] for at in range(0, len(squares), BATCH))
+        return np.concatenate([self.model.predict_on_batch(batch) for batch in batches])
+
+
+def load_predictor(run_or_folder: str | Path | None = None) -> Predictor:
+    """Load the model of a run.
+
+    Parameters
+    ----------
+    run_or_folder
+        A folder that holds `model.keras` and `model.json`; or the name of a run below `outputs/`,
+        else below `outputs/reference/`; default `DEFAULT_MODEL`.
+
+    Raises
+    ------
+    UserError
+        If there is no such model, or it is damaged, or its classes do not fit.
+    """
+    folder = find_model(run_or_folder or DEFAULT_MODEL)
+    file = folder / "model.keras"
+    card = paths.read_json(folder / "model.json", "02_training")
+    model = _load_keras(file)
+    classes, outputs = card["classes"], model.output_shape[-1]
+    if len(classes) != outputs:
+        raise UserError(
+            f"{file} tells {outputs} classes apart, but model.json beside it names "
+            f"{len(classes)}: run 02_training again"
+        )
+    return Predictor(model, classes, folder.name)
+
+
+def find_model(run_or_folder: str | Path) -> Path:
+    """Return the folder of a model: a folder, a run's name, or a reference model's name."""
+    asked = Path(run_or_folder)
+    places = [asked, paths.OUTPUTS / asked, paths.OUTPUTS / "reference" / asked]
+    for place in places:
+        if (place / "model.keras").exists():
+            return place
+    known = sorted({file.parent.name for file in paths.OUTPUTS.rglob("model.keras")})
+    raise UserError(
+        f"no model.keras for {str(run_or_folder)!r}: train it by 02_training, "
+        f"or name one of those at hand ({', '.join(known) or 'none yet'})"
+    )
+
+
+def _load_keras(file: Path):
+    import keras
+
+    import nbutils.models  # noqa: F401  registers the project's own layers
+
+    if not zipfile.is_zipfile(file):
+        raise UserError(f"{file} is damaged or no Keras model: run 02_training again")
+    try:
+        return keras.saving.load_model(file, compile=False, safe_mode=True)
+    except (ValueError, TypeError, KeyError, OSError, zipfile.BadZipFile) as error:
+        raise UserError(f"{file} cannot be loaded ({error}): run 02_training again") from error
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return its exit status, 1 if any file could not be judged."""
+    parser = argparse.ArgumentParser("python -m nbutils.predict", description="Classify images.")
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    parser.add_argument("--model", help=f"a run or a folder (default: {DEFAULT_MODEL})")
+    parser.add_argument("--top", type=int, default=3, help="classes to print (default: 3)")
+    parser.add_argument("--csv", action="store_true", help="print CSV with all probabilities")
+    chosen = parser.parse_args(arguments)
+    try:
+        predictor = load_predictor(chosen.model)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+    rows = [(file, *_judge(predictor, file)) for file in chosen.files]
+    show = _print_csv if chosen.csv else _print_table
+    show(rows, predictor, chosen.top)
+    return int(any(error for _, _, error in rows))
+
+
+def _judge(predictor: Predictor, file: Path) -> tuple[Prediction | None, str]:
+    try:
+        return predictor.predict([file.read_bytes()], [str(file)])[0], ""
+    except (ImageError, OSError) as error:
+        return None, str(error)
+
+
+def _print_table(rows, predictor: Predictor, top: int) -> None:
+    width = max(len(str(file)) for file, _, _ in rows)
+    for file, prediction, error in rows:
+        found = prediction.top(top) if prediction else []
+        chances = "  ".join(f"{label} {100 * chance:.1f} %" for label, chance in found)
+        print(f"{file!s:{width}}  {error or chances}")
+
+
+def _print_csv(rows, predictor: Predictor, top: int) -> None:
+    table = csv.writer(sys.stdout)
+    table.writerow(["path", "label", "confidence", *predictor.classes, "error"])
+    for file, prediction, error in rows:
+        if prediction:
+            chances = prediction.probabilities.values()
+            table.writerow([file, prediction.label, prediction.confidence, *chances, ""])
+        else:
+            table.writerow([file, "", "", *[""] * len(predictor.classes), error])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

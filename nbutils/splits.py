@@ -1,0 +1,144 @@
+"""Who learns, who chooses, who judges: the parts of a data set, drawn once and saved."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from sklearn.model_selection import StratifiedGroupKFold
+
+from nbutils import paths
+from nbutils.data import NEU_CLASSES
+from nbutils.paths import UserError
+
+PARTS = ("train", "validation", "test")
+KINDS = ("fixed", "random", "blocked")
+COLUMNS = ["path", "label", "number", "width", "height", "boxes", "sha256", "part"]
+FIXED_LAST_TRAIN = 240  # the Kaggle edition trains on images 1-240 of each class
+BLOCK = 10  # consecutive numbers that stay together
+
+
+def default_kind(table: pd.DataFrame) -> str:
+    """Return `fixed` for NEU-DET's classes and numbers, `blocked` for other images."""
+    in_both = (table.groupby("label")["number"].agg(["min", "max"])).eval(
+        f"min <= {FIXED_LAST_TRAIN} < max"
+    )
+    return "fixed" if set(table["label"]) == set(NEU_CLASSES) and in_both.all() else "blocked"
+
+
+def make_split(
+    table: pd.DataFrame,
+    kind: str,
+    seed: int,
+    test_share: float = 0.2,
+    validation_share: float = 0.15,
+) -> pd.Series:
+    """Assign each image to a part.
+
+    Images with the same pixels always share a part. Validation is carved out of the training
+    part: by images for `random`, else by blocks of consecutive numbers, since neighbours come
+    from the same strip.
+
+    Parameters
+    ----------
+    table
+        As `data.index` returns it.
+    kind
+        `fixed` (numbers 1-240 train, others test), `random`, or `blocked`.
+    seed
+        Of the draw.
+    test_share
+        Share of all images in the test part; `fixed` ignores it.
+    validation_share
+        Share of the training part that validation takes.
+
+    Returns
+    -------
+    Series of `train`, `validation` and `test`, on the table's index.
+
+    Raises
+    ------
+    UserError
+        If the kind is unknown, or a class would miss a part.
+    """
+    if kind not in KINDS:
+        raise UserError(f"SPLIT {kind!r} is unknown: choose one of {', '.join(KINDS)}")
+    groups = _groups(table, by_block=kind != "random")
+    if kind == "fixed":
+        late = table["number"] > FIXED_LAST_TRAIN
+        test = (late & ~table["sha256"].isin(table.loc[~late, "sha256"])).to_numpy()
+    else:
+        test = _carve(table, groups, test_share, seed)
+    part = pd.Series(np.where(test, "test", "train"), table.index, name="part")
+    learning = table[~test]
+    carved = _carve(learning, groups[~test], validation_share, seed)
+    part[learning.index[carved]] = "validation"
+    _check_every_class(table["label"], part)
+    return part
+
+
+def read_split(run: Path) -> pd.DataFrame:
+    """Read a run's `split.csv`; UserError where it is missing or not a split.
+
+    Returns
+    -------
+    One row an image: the columns of `data.index`, and part.
+    """
+    file = paths.require(run / "split.csv", "01_data_exploration")
+    try:
+        split = pd.read_csv(file)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise UserError(f"{file} is no table ({error}): run 01_data_exploration again") from error
+    missing = [column for column in COLUMNS if column not in split]
+    if missing or not set(split["part"]) <= set(PARTS):
+        wrong = f"lacks {', '.join(missing)}" if missing else "has unknown parts"
+        raise UserError(f"{file} {wrong}: run 01_data_exploration again")
+    split["boxes"] = split["boxes"].map(json.loads)
+    return split
+
+
+def write_split(table: pd.DataFrame, part: pd.Series, run: Path) -> None:
+    """Write a run's `split.csv`: the columns of `COLUMNS`, boxes as JSON."""
+    split = table.assign(part=part, boxes=table["boxes"].map(json.dumps))
+    paths.write_csv(split[COLUMNS], run / "split.csv")
+
+
+def _groups(table: pd.DataFrame, by_block: bool) -> np.ndarray:
+    """Number the sets of images that must share a part."""
+    if by_block:
+        block = table["label"] + "/" + ((table["number"] - 1) // BLOCK).astype(str)
+        keys = pd.factorize(block)[0]
+    else:
+        keys = np.arange(len(table))
+    pixels = pd.factorize(table["sha256"])[0] + keys.max() + 1
+    nodes = pixels.max() + 1
+    links = coo_array((np.ones(len(table)), (keys, pixels)), shape=(nodes, nodes))
+    return connected_components(links, directed=False)[1][keys]
+
+
+def _carve(table: pd.DataFrame, groups: np.ndarray, share: float, seed: int) -> np.ndarray:
+    """Choose about `share` of the rows, whole groups, classes in proportion."""
+    folds = StratifiedGroupKFold(max(2, round(1 / share)), shuffle=True, random_state=seed)
+    chosen = np.zeros(len(table), bool)
+    try:
+        chosen[next(folds.split(table, table["label"], groups))[1]] = True
+    except ValueError as error:
+        raise UserError(
+            f"{len(table)} images are too few to set a share of {share} aside ({error}): "
+            "add images, or raise the share"
+        ) from error
+    return chosen
+
+
+def _check_every_class(labels: pd.Series, part: pd.Series) -> None:
+    counts = pd.crosstab(labels, part).reindex(columns=PARTS, fill_value=0)
+    empty = counts[(counts == 0).any(axis=1)]
+    if len(empty):
+        label = empty.index[0]
+        absent = empty.columns[empty.loc[label] == 0][0]
+        raise UserError(
+            f"class {label!r} ({counts.loc[label].sum()} images) would have none in the {absent} "
+            "part: add images of it, or choose another SPLIT"
+        )

@@ -1,0 +1,163 @@
+"""Train a model so that an interruption costs one epoch at most."""
+
+import json
+import platform
+import shutil
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+
+from nbutils import paths
+
+Arrays = tuple[np.ndarray, np.ndarray]  # images uint8 (n, size, size, 1), classes int (n,)
+
+
+class Record(keras.callbacks.Callback):
+    """Keep `history.csv` and the best weights, print a line an epoch, and stop early.
+
+    Keras' own callbacks forget their best value when a run is resumed; this one reads it from
+    the history, which is cut to the epochs that the resumed model has seen.
+    """
+
+    def __init__(self, history: Path, best: Path, epochs: int, patience: int):
+        super().__init__()
+        self.history, self.best, self.epochs, self.patience = history, best, epochs, patience
+        self.rows: list[dict] = []
+        self.start = 0.0
+
+    def on_train_begin(self, logs=None):
+        """Read what an interrupted run has written."""
+        if self.history.exists():
+            self.rows = pd.read_csv(self.history).to_dict("records")
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Drop what is to be trained again."""
+        if epoch and not self.start:
+            print(f"resumed after epoch {epoch}", flush=True)
+        self.rows = self.rows[:epoch]
+        self.start = time.perf_counter()
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Save the weights if they are the best, write the history, print, and maybe stop."""
+        row = {"epoch": epoch + 1, **logs}
+        row["learning_rate"] = float(self.model.optimizer.learning_rate)
+        row["seconds"] = time.perf_counter() - self.start
+        self.rows.append(row)
+        best = min(self.rows, key=lambda row: row["val_loss"])
+        if best is row:
+            with paths.replacing(self.best) as beside:
+                self.model.save_weights(beside)
+        paths.write_csv(pd.DataFrame(self.rows), self.history)
+        print(_line(row, self.epochs, best is row), flush=True)
+        if row["epoch"] - best["epoch"] >= self.patience:
+            print(f"stopped: no better for {self.patience} epochs", flush=True)
+            self.model.stop_training = True
+
+
+def _line(row: dict, epochs: int, is_best: bool) -> str:
+    return (
+        f"epoch {row['epoch']:3d}/{epochs}  loss {row['loss']:.3f}  accuracy {row['accuracy']:.3f}"
+        f"  val_loss {row['val_loss']:.3f}  val_accuracy {row['val_accuracy']:.3f}"
+        f"  {row['seconds']:.1f} s{'  best' if is_best else ''}"
+    )
+
+
+def fit(
+    model: keras.Model,
+    train: Arrays,
+    validation: Arrays,
+    run: Path,
+    settings: dict,
+) -> pd.DataFrame:
+    """Train a model and leave it with the weights of its lowest validation loss.
+
+    An interrupted run with the same settings goes on where it was; other settings start anew.
+
+    Parameters
+    ----------
+    model
+        Uncompiled; uint8 or float images (n, size, size, 1) in [0, 255] to class probabilities.
+    train, validation
+        Images and class numbers; validation chooses the epoch.
+    run
+        Folder that receives `history.csv`, `tensorboard/` and, until the end, `training/`.
+    settings
+        `epochs`, `batch_size`, `learning_rate` (the peak: warm-up, then cosine to zero),
+        `weight_decay`, `patience` (epochs), `seed`, and whatever else must not differ on resuming.
+
+    Returns
+    -------
+    One row an epoch: epoch, loss, accuracy, val_loss, val_accuracy, learning_rate, seconds.
+    """
+    state = run / "training"
+    _forget_other(state, settings)
+    steps = -(-len(train[0]) // settings["batch_size"])
+    model.compile(
+        optimizer=_optimizer(settings, steps),
+        loss="sparse_categorical_crossentropy",
+        metrics=["accuracy"],
+    )
+    best = state / "best.weights.h5"
+    record = Record(run / "history.csv", best, settings["epochs"], settings["patience"])
+    tensorboard = keras.callbacks.TensorBoard(run / "tensorboard", write_graph=False)
+    backup = keras.callbacks.BackupAndRestore(state / "backup", double_checkpoint=True)
+    model.fit(
+        _batches(train, settings["batch_size"], settings["seed"]),
+        validation_data=_batches(validation, settings["batch_size"]),
+        epochs=settings["epochs"],
+        callbacks=[record, tensorboard, backup],
+        verbose=0,
+    )
+    model.load_weights(best)
+    return pd.DataFrame(record.rows)
+
+
+def save(model: keras.Model, card: dict, run: Path) -> None:
+    """Write `model.keras` (without optimizer state) and `model.json`; training is then over."""
+    bare = keras.Model(model.inputs, model.outputs, name=model.name)
+    with paths.replacing(run / "model.keras") as beside:
+        bare.save(beside)
+    paths.write_json({**card, "versions": versions()}, run / "model.json")
+    shutil.rmtree(run / "training", ignore_errors=True)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what computes."""
+    return {
+        "python": platform.python_version(),
+        "keras": keras.__version__,
+        "tensorflow": tf.__version__,
+    }
+
+
+def _forget_other(state: Path, settings: dict) -> None:
+    """Remove the state of an interrupted run that had other settings."""
+    file = state / "settings.json"
+    text = json.dumps(settings, indent=2, sort_keys=True)
+    if not file.exists() or file.read_text(encoding="utf-8") != text:
+        shutil.rmtree(state, ignore_errors=True)
+        state.mkdir(parents=True)
+        file.write_text(text, encoding="utf-8")
+
+
+def _optimizer(settings: dict, steps: int) -> keras.optimizers.Optimizer:
+    warm_up = 2 * steps
+    schedule = keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=settings["learning_rate"] / 10,
+        decay_steps=max(settings["epochs"] * steps - warm_up, 1),
+        warmup_target=settings["learning_rate"],
+        warmup_steps=warm_up,
+    )
+    return keras.optimizers.AdamW(schedule, weight_decay=settings["weight_decay"])
+
+
+def _batches(arrays: Arrays, batch_size: int, seed: int | None = None) -> tf.data.Dataset:
+    """Batch arrays; with a seed, in a new order each epoch."""
+    rows = tf.data.Dataset.from_tensor_slices(arrays)
+    if seed is not None:
+        rows = rows.shuffle(len(arrays[0]), seed=seed)
+    return rows.batch(batch_size).prefetch(tf.data.AUTOTUNE)
