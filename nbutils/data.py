@@ -167,6 +167,14 @@ def read_images(table: pd.DataFrame, size: int) -> np.ndarray:
     return images
 
 
+def read_arrays(
+    split: pd.DataFrame, part: str, classes: list[str], size: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Read one part of a split as a model's images (see `read_images`) and class numbers (int)."""
+    rows = split[split["part"] == part]
+    return read_images(rows, size), rows["label"].map(classes.index).to_numpy()
+
+
 def read_grays(table: pd.DataFrame) -> list[np.ndarray]:
     """Read the images of a split at their own size: uint8 arrays (height, width)."""
     return [_read(*row) for row in zip(table["path"], table["sha256"], strict=True)]

@@ -41,19 +41,19 @@ def panel(predictor: Predictor, top: int) -> widgets.VBox:
     upload = widgets.FileUpload(
         accept=",".join(SUFFIXES), multiple=True, description="Upload images"
     )
-    results = widgets.VBox()
+    results = widgets.HTML()
 
     def show(change) -> None:
         files = [(file.name, bytes(file.content)) for file in change.new]
-        results.children = [cards(predictor, files, top)]
+        results.value = cards(predictor, files, top)
 
     upload.observe(show, names="value")
     return widgets.VBox([upload, results])
 
 
-def cards(predictor: Predictor, files: Sequence[File], top: int) -> widgets.HTML:
-    """Classify files and show a card for each; an unreadable file gets its error as its card."""
-    return widgets.HTML(STYLE + "".join(_card(predictor, name, data, top) for name, data in files))
+def cards(predictor: Predictor, files: Sequence[File], top: int) -> str:
+    """Classify files into HTML, a card for each; an unreadable file gets its error as its card."""
+    return STYLE + "".join(_card(predictor, name, data, top) for name, data in files)
 
 
 def _card(predictor: Predictor, name: str, data: bytes, top: int) -> str:

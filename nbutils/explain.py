@@ -1,6 +1,8 @@
 """Where a model looks: class activation maps."""
 
-import keras
+from nbutils.backend import keras  # before tf_keras_vis, which would import TensorFlow aloud
+
+# isort: split
 import numpy as np
 import pandas as pd
 from tf_keras_vis.gradcam import Gradcam

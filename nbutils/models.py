@@ -1,7 +1,8 @@
 """Networks: images in, class probabilities out, with augmentation and scaling inside."""
 
-import keras
-from keras import layers, ops
+from nbutils.backend import keras
+
+layers, ops = keras.layers, keras.ops
 
 SIZE = 128  # pixels, side of the custom CNN's input
 FILTERS = (24, 48, 96, 160)  # of its blocks
@@ -36,9 +37,10 @@ class RandomSymmetry(layers.Layer):
 def custom_cnn(classes: int, seed: int, size: int = SIZE) -> keras.Model:
     """Build the small convolutional network that is trained from scratch.
 
-    Each image is standardised to mean 0 and deviation 1 after scaling, since mills and cameras
-    differ in light. Blocks pool before they normalise: ReLU commutes with the maximum, and there
-    is a quarter of the work left to do.
+    Each image is standardised to mean 0 and deviation 1 after scaling: mills and cameras differ
+    in light, and what augmentation by brightness and contrast would teach is then a given. Blocks
+    pool before they normalise: a quarter of the work is left to do, for about the same function,
+    since ReLU and the maximum commute.
 
     Parameters
     ----------
@@ -54,7 +56,7 @@ def custom_cnn(classes: int, seed: int, size: int = SIZE) -> keras.Model:
     Uncompiled functional model: (batch, size, size, 1) in [0, 255] to softmax probabilities.
     """
     image = keras.Input((size, size, 1), name="image")
-    x = augmentation(image, seed)
+    x = RandomSymmetry(seed=seed, name="augmentation")(image)
     x = layers.Rescaling(1 / 255, name="rescale")(x)
     x = layers.LayerNormalization(
         axis=(1, 2, 3), center=False, scale=False, epsilon=1e-4, name="standardise"
@@ -86,10 +88,3 @@ def _block(x, at: int, filters: int, seed: int):
     x = layers.BatchNormalization(momentum=0.9, name=f"norm{at}")(x)
     x = layers.ReLU(name=f"relu{at}")(x)
     return layers.Dropout(0.1, seed=seed + at, name=f"dropout{at}")(x)
-
-
-def augmentation(images, seed: int):
-    """Draw symmetries, brightness and contrast at random, in training; images in [0, 255]."""
-    x = RandomSymmetry(seed=seed, name="symmetry")(images)
-    x = layers.RandomBrightness(0.2, seed=seed, name="brightness")(x)
-    return layers.RandomContrast(0.2, value_range=(0, 255), seed=seed, name="contrast")(x)

@@ -117,32 +117,25 @@ def _literal(text: str):
         return text
 
 
-def _execute(notebook: Path, executed: Path, parameters: dict) -> Path:
-    target = executed / notebook.name
-    try:
-        with paths.replacing(target) as beside:
-            _papermill(notebook, beside, parameters)
-    except PapermillExecutionError as error:
-        where = f"{notebook.name} failed in cell {error.cell_index + 1}"
-        copy = executed / f"failed_{notebook.name}"
-        raise UserError(f"{where} ({copy}):\n{error.ename}: {error.evalue}") from error
-    return target
-
-
-def _papermill(notebook: Path, beside: Path, parameters: dict) -> None:
-    try:
-        papermill.execute_notebook(
-            str(notebook),
-            str(beside),
-            parameters,
-            cwd=str(notebook.parent),
-            kernel_name="python3",
-            progress_bar={"file": sys.stderr, "leave": False} if sys.stderr.isatty() else False,
-            stdout_file=_Screen(),
-        )
-    except PapermillExecutionError:
-        beside.replace(beside.parent / f"failed_{notebook.name}")
-        raise
+def _execute(notebook: Path, executed: Path, parameters: dict) -> None:
+    """Execute a notebook into `executed`; a failing one is kept there as `failed_...`."""
+    failed = executed / f"failed_{notebook.name}"
+    failed.unlink(missing_ok=True)
+    with paths.replacing(executed / notebook.name) as beside:
+        try:
+            papermill.execute_notebook(
+                str(notebook),
+                str(beside),
+                parameters,
+                cwd=str(notebook.parent),
+                kernel_name="python3",
+                progress_bar={"file": sys.stderr, "leave": False} if sys.stderr.isatty() else False,
+                stdout_file=_Screen(),
+            )
+        except PapermillExecutionError as error:
+            beside.replace(failed)
+            where = f"{notebook.name} failed in cell {error.cell_index + 1} ({failed})"
+            raise UserError(f"{where}:\n{error.ename}: {error.evalue}") from error
 
 
 class _Screen:

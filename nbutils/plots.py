@@ -65,7 +65,16 @@ def draw_boxes(ax, boxes: list, label: str) -> None:
         corner, width, height = (left, top), right - left, bottom - top
         ax.add_patch(Rectangle(corner, width, height, fill=False, ec=color, ls=line, lw=1.5))
         if not own:
-            ax.text(left + 3, top + 3, name, color=color, fontsize=7, va="top", weight="bold")
+            ax.text(
+                left + 3,
+                top + 3,
+                name,
+                color=color,
+                fontsize=7,
+                va="top",
+                weight="bold",
+                clip_on=True,
+            )
 
 
 def class_balance(labels: pd.Series, part: pd.Series) -> Figure:
@@ -150,7 +159,8 @@ def by_class(table: pd.DataFrame) -> Figure:
 def errors(grays: list[np.ndarray], rows: pd.DataFrame) -> Figure:
     """Show images beside their probabilities (rows of a `metrics.prediction_table`)."""
     chances = rows.filter(like="p_").rename(columns=lambda name: name.removeprefix("p_"))
-    figure, axes = plt.subplots(len(rows), 2, figsize=(8, 2.3 * len(rows)), squeeze=False)
+    size = (9, 2.3 * len(rows))
+    figure, axes = plt.subplots(len(rows), 2, figsize=size, squeeze=False, width_ratios=(1, 2))
     for line, (gray, row) in enumerate(zip(grays, rows.itertuples(), strict=True)):
         show_gray(axes[line, 0], gray, Path(row.path).stem)
         values = chances.iloc[line].sort_values()
@@ -160,7 +170,7 @@ def errors(grays: list[np.ndarray], rows: pd.DataFrame) -> Figure:
         ]
         axes[line, 1].barh(values.index, values, color=colors)
         title = f"{row.label} (blue) taken for {row.predicted} (orange)"
-        axes[line, 1].set(title=title, xlim=(0, 1))
+        axes[line, 1].set(title=title, xlim=(0, 1.02))
         axes[line, 1].title.set_fontsize(10)
     axes[-1, 1].set_xlabel("probability")
     return figure

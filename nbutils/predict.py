@@ -73,12 +73,13 @@ class Predictor:
             to_array(data, self.size, name) for data, name in zip(images, names, strict=True)
         ]
         rows = self.probabilities(np.stack(squares)) if squares else []
-        return [Prediction(dict(zip(self.classes, map(float, row), strict=True))) for row in rows]
+        return [Prediction(dict(zip(self.classes, row.tolist(), strict=True))) for row in rows]
 
     def probabilities(self, squares: np.ndarray) -> np.ndarray:
-        """Return probabilities, float32 (images, classes), of uint8 (images, size, size, 1)."""
+        """Return probabilities, float (images, classes), of uint8 (images, size, size, 1)."""
         batches = (squares[at : at + BATCH] for at in range(0, len(squares), BATCH))
-        return np.concatenate([self.model.predict_on_batch(batch) for batch in batches])
+        rows = np.concatenate([self.model.predict_on_batch(batch) for batch in batches])
+        return rows.astype(float) / rows.sum(axis=1, keepdims=True, dtype=float)
 
 
 def load_predictor(run_or_folder: str | Path | None = None) -> Predictor:
@@ -123,9 +124,8 @@ def find_model(run_or_folder: str | Path) -> Path:
 
 
 def _load_keras(file: Path):
-    import keras
-
     import nbutils.models  # noqa: F401  registers the project's own layers
+    from nbutils.backend import keras
 
     if not zipfile.is_zipfile(file):
         raise UserError(f"{file} is damaged or no Keras model: run 02_training again")

@@ -16,17 +16,20 @@ from tqdm.auto import tqdm
 from nbutils.paths import SYNTHETIC
 
 SIDE = 200
+PER_CLASS = 300
 Box = tuple[int, int, int, int]  # xmin, ymin, xmax, ymax in pixels, both ends inside
 
 
-def stand_in(folder: Path, per_class: int = 300, seed: int = 0) -> Path:
+def stand_in(folder: Path, per_class: int | None = None, seed: int = 0) -> Path:
     """Write the SYNTHETIC images where they are not there yet, and return their folder.
 
+    `per_class` images of each class, default `PER_CLASS`, in NEU-DET's layout; `seed` of the draw.
     Each image has a random generator of its own (seed, class, number), so that an image is the
     same however many are drawn.
     """
     if is_stand_in(folder):
         return folder
+    per_class = per_class or PER_CLASS
     for part in ("IMAGES", "ANNOTATIONS"):
         (folder / part).mkdir(parents=True, exist_ok=True)
     for at, label in enumerate(tqdm(DRAWERS, desc="Drawing SYNTHETIC images", unit="class")):

@@ -6,12 +6,11 @@ import shutil
 import time
 from pathlib import Path
 
-import keras
 import numpy as np
 import pandas as pd
-import tensorflow as tf
 
 from nbutils import paths
+from nbutils.backend import keras, tf
 
 Arrays = tuple[np.ndarray, np.ndarray]  # images uint8 (n, size, size, 1), classes int (n,)
 
@@ -110,10 +109,16 @@ def fit(
         validation_data=_batches(validation, settings["batch_size"]),
         epochs=settings["epochs"],
         callbacks=[record, tensorboard, backup],
+        shuffle=False,  # the data set shuffles
         verbose=0,
     )
     model.load_weights(best)
     return pd.DataFrame(record.rows)
+
+
+def set_seeds(seed: int) -> None:
+    """Seed Python, NumPy and TensorFlow, for weights, dropout and order."""
+    keras.utils.set_random_seed(seed)
 
 
 def save(model: keras.Model, card: dict, run: Path) -> None:
@@ -121,7 +126,8 @@ def save(model: keras.Model, card: dict, run: Path) -> None:
     bare = keras.Model(model.inputs, model.outputs, name=model.name)
     with paths.replacing(run / "model.keras") as beside:
         bare.save(beside)
-    paths.write_json({**card, "versions": versions()}, run / "model.json")
+    facts = {"parameters": model.count_params(), "versions": versions()}
+    paths.write_json(card | facts, run / "model.json")
     shutil.rmtree(run / "training", ignore_errors=True)
 
 
@@ -140,6 +146,7 @@ def _forget_other(state: Path, settings: dict) -> None:
     text = json.dumps(settings, indent=2, sort_keys=True)
     if not file.exists() or file.read_text(encoding="utf-8") != text:
         shutil.rmtree(state, ignore_errors=True)
+        shutil.rmtree(state.parent / "tensorboard", ignore_errors=True)
         state.mkdir(parents=True)
         file.write_text(text, encoding="utf-8")
 

@@ -1,0 +1,166 @@
+"""Finding, indexing and reading images."""
+
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from nbutils import data, paths, synthetic
+from nbutils.paths import UserError
+
+
+@pytest.fixture
+def two_classes(tmp_path):
+    """A folder a class, two images each."""
+    rng = np.random.default_rng(0)
+    for label in ("dent", "hole"):
+        (tmp_path / label).mkdir()
+        for name in ("a.png", "b.png"):
+            gray = rng.integers(0, 255, (40, 40), dtype=np.uint8)
+            Image.fromarray(gray).save(tmp_path / label / name)
+    return tmp_path
+
+
+def copies(stand_in, folder, rename):
+    """Copy two images of each class of the stand-in to where `rename` says."""
+    for file in stand_in.glob("IMAGES/*_[12].jpg"):
+        label, number = file.stem.rsplit("_", 1)
+        target = folder / rename(label, number)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.suffix == ".jpg":
+            shutil.copy(file, target)
+        else:
+            Image.open(file).save(target)
+    return folder
+
+
+PREFIXES = {label: prefix for prefix, label in data.NEU_CLS_PREFIXES.items()}
+KAGGLE_PARTS = {"1": "train", "2": "validation"}
+LAYOUTS = {
+    "flat with IMAGES": lambda label, n: f"IMAGES/{label}_{n}.jpg",
+    "flat, no folder": lambda label, n: f"{label}_{n}.jpg",
+    "Kaggle": lambda label, n: f"{KAGGLE_PARTS[n]}/images/{label}/{label}_{n}.jpg",
+    "NEU-CLS": lambda label, n: f"{PREFIXES[label]}_{n}.bmp",
+    "NEU-CLS in a folder": lambda label, n: f"NEU-CLS/{PREFIXES[label]}_{n}.bmp",
+    "folder a class, TIFF": lambda label, n: f"{label}/{n}.tiff",
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_layouts_give_the_same_labels_and_numbers(layout, stand_in, tmp_path):
+    table = data.index(copies(stand_in, tmp_path, LAYOUTS[layout]))
+    assert table["label"].tolist() == [label for label in data.NEU_CLASSES for _ in range(2)]
+    assert table["number"].tolist() == [1, 2] * 6
+
+
+def test_index_of_the_stand_in(table, stand_in):
+    assert list(table.columns) == [
+        "path", "label", "number", "width", "height", "boxes", "sha256",
+    ]  # fmt: skip
+    assert table["label"].value_counts().eq(12).all()
+    assert table["sha256"].is_unique
+    assert table.attrs["skipped"] == {}
+    assert table["boxes"].map(len).gt(0).all()
+    for row in table.itertuples():
+        for label, left, top, right, bottom in row.boxes:
+            assert label == row.label
+            assert 0 < left < right < row.width
+            assert 0 < top < bottom < row.height
+
+
+def test_any_classes_and_names(two_classes):
+    table = data.index(two_classes)
+    assert table["label"].tolist() == ["dent", "dent", "hole", "hole"]
+    assert table["number"].tolist() == [1, 2, 1, 2]
+
+
+def test_bad_files_are_skipped_named_and_counted(two_classes):
+    (two_classes / "dent" / "broken.png").write_bytes(b"no image")
+    (two_classes / "b.xml").write_text("<annotation><object>")
+    (two_classes / "orphan.xml").write_text("<annotation/>")
+    (two_classes / ".hidden").mkdir()
+    (two_classes / ".hidden" / "c.png").write_bytes(b"")
+    table = data.index(two_classes)
+    assert len(table) == 4
+    reasons = sorted(table.attrs["skipped"].values())
+    assert [reason.split("/")[-1].split(" ")[0] for reason in reasons] == [
+        "b.xml", "broken.png", "orphan.xml",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("prepare", "words"),
+    [
+        (lambda folder: shutil.rmtree(folder), "is no folder"),
+        (lambda folder: [shutil.rmtree(sub) for sub in folder.iterdir()], "holds no images"),
+        (lambda folder: shutil.rmtree(folder / "hole"), "1 classes"),
+        (lambda folder: [file.write_bytes(b"") for file in folder.rglob("*.png")], "0 readable"),
+    ],
+)
+def test_unusable_folders(two_classes, prepare, words):
+    prepare(two_classes)
+    with pytest.raises(UserError, match=words) as caught:
+        data.index(two_classes)
+    assert str(two_classes) in str(caught.value)
+
+
+def test_read_images_checks_hashes(table):
+    some = table.head(3).copy()
+    images = data.read_images(some, 32)
+    assert images.shape == (3, 32, 32, 1)
+    assert images.dtype == np.uint8
+    some.loc[1, "sha256"] = "0"
+    with pytest.raises(UserError, match="not the image that was split"):
+        data.read_images(some, 32)
+    gone = pd.DataFrame({"path": ["/gone.jpg"], "sha256": ["0"]})
+    with pytest.raises(UserError, match=r"/gone.jpg is gone"):
+        data.read_images(gone, 32)
+
+
+def test_find_takes_the_named_folder_first(two_classes, monkeypatch):
+    monkeypatch.setenv("NEU_DET_DIR", "/nowhere")
+    assert data.find(two_classes).folder == two_classes
+    with pytest.raises(UserError, match="NEU_DET_DIR"):
+        data.find()
+    monkeypatch.setenv("NEU_DET_DIR", str(two_classes))
+    assert data.find().folder == two_classes
+
+
+def test_find_then_looks_in_the_usual_places(two_classes, monkeypatch, tmp_path_factory):
+    root = tmp_path_factory.mktemp("checkout")
+    monkeypatch.delenv("NEU_DET_DIR", raising=False)
+    monkeypatch.setattr(paths, "ROOT", root / "project")
+    monkeypatch.setattr(paths, "DATA", root / "project" / "data")
+    shared, own = root / "shared" / "NEU-DET", root / "project" / "data" / "NEU-DET"
+    shutil.copytree(two_classes, shared)
+    assert data.find().folder == shared
+    shutil.copytree(two_classes, own)
+    assert data.find().folder == own
+
+
+def test_find_ends_with_the_stand_in_and_says_why(monkeypatch, tmp_path):
+    def no_network():
+        raise OSError("no answer from the network")
+
+    monkeypatch.delenv("NEU_DET_DIR", raising=False)
+    monkeypatch.setattr(paths, "ROOT", tmp_path / "project")
+    monkeypatch.setattr(paths, "DATA", tmp_path / "data")
+    monkeypatch.setattr(data, "_download", no_network)
+    monkeypatch.setattr(synthetic, "PER_CLASS", 2)
+    source = data.find()
+    assert source.name == "SYNTHETIC"
+    assert "no answer from the network" in source.reason
+    assert len(data.index(source.folder)) == 12
+
+
+def test_download_gives_up_when_the_network_hangs(monkeypatch):
+    import time
+
+    monkeypatch.setattr(data, "NETWORK_PATIENCE", 0.1)
+    monkeypatch.setattr(data, "_kaggle_answers", lambda: time.sleep(5))
+    start = time.perf_counter()
+    with pytest.raises(OSError, match="network"):
+        data._download()
+    assert time.perf_counter() - start < 4

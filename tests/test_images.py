@@ -1,0 +1,128 @@
+"""Every kind of file that a user may hand in: the right gray values, or a sentence."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from nbutils.images import ImageError, decode, pixel_hash, square, to_array
+
+
+def encode(image, kind="PNG", **options):
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def bomb():
+    """A PNG that claims 30,000 x 30,000 pixels, without the pixels."""
+    data = bytearray(encode(Image.new("L", (20, 20))))
+    data[16:24] = (30_000).to_bytes(4, "big") * 2
+    from zlib import crc32
+
+    data[29:33] = crc32(data[12:29]).to_bytes(4, "big")
+    return bytes(data)
+
+
+def rgba(gray, alpha):
+    image = Image.fromarray(gray).convert("RGBA")
+    image.putalpha(alpha)
+    return encode(image)
+
+
+def palette_with_transparency(gray):
+    return encode(Image.fromarray(gray).convert("P"), transparency=int(gray[0, 0]))
+
+
+RIGHT = {
+    "gray PNG": lambda g: encode(Image.fromarray(g)),
+    "gray BMP": lambda g: encode(Image.fromarray(g), "BMP"),
+    "gray TIFF": lambda g: encode(Image.fromarray(g), "TIFF"),
+    "RGB PNG": lambda g: encode(Image.fromarray(g).convert("RGB")),
+    "opaque RGBA": lambda g: rgba(g, 255),
+    "gray with opaque alpha": lambda g: encode(Image.fromarray(g).convert("LA")),
+    "palette": lambda g: encode(Image.fromarray(g).convert("P")),
+    "16-bit PNG": lambda g: encode(Image.fromarray(g.astype(np.uint16) * 257)),
+    "16-bit TIFF": lambda g: encode(Image.fromarray(g.astype(np.uint16) * 257), "TIFF"),
+}
+
+
+@pytest.mark.parametrize("kind", RIGHT)
+def test_lossless_kinds_give_the_same_gray_values(kind, gray):
+    found = decode(RIGHT[kind](gray))
+    assert found.dtype == np.uint8
+    assert np.abs(found.astype(int) - gray).max() <= 1
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+def test_jpeg_gives_nearly_the_same(mode, gray):
+    found = decode(encode(Image.fromarray(gray).convert(mode), "JPEG", quality=95))
+    assert np.abs(found.astype(int) - gray).mean() < 3
+
+
+def test_exif_turn_is_undone(gray):
+    turned = Image.fromarray(gray).transpose(Image.Transpose.ROTATE_90)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    assert np.array_equal(decode(encode(turned, exif=exif)), gray)
+
+
+BAD = {
+    "empty": (lambda g: b"", "empty"),
+    "text": (lambda g: b"hello, world", "not a readable image"),
+    "GIF": (lambda g: encode(Image.fromarray(g), "GIF"), "not a readable image"),
+    "truncated PNG": (lambda g: encode(Image.fromarray(g))[:-60], "damaged"),
+    "truncated JPEG": (lambda g: encode(Image.fromarray(g), "JPEG")[:400], "damaged"),
+    "header only": (lambda g: encode(Image.fromarray(g))[:20], "damaged"),
+    "1 x 1": (lambda g: encode(Image.new("L", (1, 1))), "too small"),
+    "bomb": (lambda g: bomb(), "million pixels"),
+    "half transparent": (lambda g: rgba(g, 128), "transparent"),
+    "transparent palette": (palette_with_transparency, "transparent"),
+    "animated": (
+        lambda g: encode(
+            Image.fromarray(g), save_all=True, append_images=[Image.fromarray(255 - g)]
+        ),
+        "2 frames",
+    ),
+    "pages": (
+        lambda g: encode(
+            Image.fromarray(g), "TIFF", save_all=True, append_images=[Image.fromarray(g)]
+        ),
+        "2 frames",
+    ),
+    "12 bits in 16": (lambda g: encode(Image.fromarray(g.astype(np.uint16) * 16)), "stretch"),
+    "float": (lambda g: encode(Image.fromarray(g.astype(np.float32)), "TIFF"), "32 bits"),
+}
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize("kind", BAD)
+def test_bad_files_are_named_with_a_cure(kind, gray):
+    make, words = BAD[kind]
+    with pytest.raises(ImageError, match=words) as caught:
+        decode(make(gray), "strip_7.png")
+    assert str(caught.value).startswith("strip_7.png")
+    assert ":" in str(caught.value), "a cure follows the colon"
+
+
+def test_too_many_bytes(monkeypatch, gray):
+    monkeypatch.setattr("nbutils.images.MAX_BYTES", 10)
+    with pytest.raises(ImageError, match="MB"):
+        decode(encode(Image.fromarray(gray)), "large.png")
+
+
+def test_square_keeps_uniform_values_and_range():
+    assert (square(np.full((30, 70), 77, np.uint8), 16) == 77).all()
+    assert square(np.eye(64, dtype=np.uint8) * 255, 32).shape == (32, 32, 1)
+
+
+def test_to_array_is_decode_then_square(gray):
+    data = encode(Image.fromarray(gray))
+    assert np.array_equal(to_array(data, 32), square(gray, 32))
+
+
+def test_hash_tells_shapes_apart():
+    flat = np.zeros((4, 9), np.uint8)
+    assert pixel_hash(flat) != pixel_hash(flat.reshape(9, 4))
+    assert pixel_hash(flat) == pixel_hash(flat.copy())

@@ -1,0 +1,113 @@
+"""Networks, their training, and what survives an interruption."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from nbutils import models, training
+from nbutils.backend import keras
+
+SETTINGS = {
+    "epochs": 4,
+    "batch_size": 8,
+    "learning_rate": 0.01,
+    "weight_decay": 1e-4,
+    "patience": 9,
+    "seed": 0,
+}
+
+
+@pytest.fixture(scope="module")
+def arrays():
+    """Images of two classes that differ by the direction of a stripe, and their numbers."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 60, (48, 32, 32, 1), dtype=np.uint8)
+    numbers = np.arange(48) % 2
+    images[numbers == 0, 10:14] += 150
+    images[numbers == 1, 10:14, 10:14] += 150
+    return images, numbers
+
+
+def fit(arrays, run, **changes):
+    training.set_seeds(0)
+    model = models.custom_cnn(classes=2, seed=0, size=32)
+    return model, training.fit(model, arrays, arrays, run, SETTINGS | changes)
+
+
+def test_symmetry_draws_all_eight_in_training_and_none_after():
+    image = np.arange(9, dtype=np.float32).reshape(1, 3, 3, 1)
+    layer = models.RandomSymmetry(seed=0)
+    batch = np.repeat(image, 200, axis=0)
+    assert np.array_equal(layer(batch), batch)
+    drawn = {tuple(np.ravel(turned)) for turned in np.array(layer(batch, training=True))}
+    square = image[0, ..., 0]
+    turns = [np.rot90(flipped, k) for flipped in (square, square.T) for k in range(4)]
+    assert drawn == {tuple(np.ravel(turned)) for turned in turns}
+
+
+def test_custom_cnn_ignores_light_and_gives_probabilities():
+    model = models.custom_cnn(classes=3, seed=0, size=32)
+    image = np.random.default_rng(0).integers(0, 100, (1, 32, 32, 1)).astype(np.float32)
+    dark, bright = model.predict(np.concatenate([image, image * 2 + 30]), verbose=0)
+    assert dark.sum() == pytest.approx(1, abs=1e-5)
+    assert dark == pytest.approx(bright, abs=1e-3)
+
+
+def test_training_learns_and_keeps_the_best_epoch(arrays, tmp_path):
+    model, history = fit(arrays, tmp_path, epochs=12)
+    best = history["val_loss"].min()
+    loss, accuracy = model.evaluate(*arrays, verbose=0, batch_size=8)
+    assert loss == pytest.approx(best, abs=1e-3)
+    assert accuracy > 0.9
+    assert history["learning_rate"].iloc[-1] < history["learning_rate"].max() / 10
+    assert any((tmp_path / "tensorboard").rglob("events*"))
+
+
+def test_training_goes_on_after_an_interruption(arrays, tmp_path, monkeypatch, capsys):
+    _, whole = fit(arrays, tmp_path / "whole")
+    write = training.paths.write_csv
+
+    def interrupt(table, path):
+        write(table, path)
+        if len(table) == 3:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(training.paths, "write_csv", interrupt)
+        fit(arrays, tmp_path / "cut")
+    assert len(pd.read_csv(tmp_path / "cut" / "history.csv")) == 3
+    capsys.readouterr()
+    _, resumed = fit(arrays, tmp_path / "cut")
+    assert "resumed after epoch 2" in capsys.readouterr().out
+    assert resumed["epoch"].tolist() == [1, 2, 3, 4]
+    assert resumed["learning_rate"].tolist() == pytest.approx(whole["learning_rate"].tolist())
+    assert resumed["loss"][:2].tolist() == pytest.approx(whole["loss"][:2].tolist(), rel=0.05)
+
+
+def test_other_settings_start_anew(arrays, tmp_path, monkeypatch, capsys):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(training.Record, "on_epoch_begin", lambda self, epoch, logs: epoch and 1 / 0)
+        patch.setattr(training.Record, "on_epoch_end", interrupt)
+        fit(arrays, tmp_path)
+    _, history = fit(arrays, tmp_path, epochs=2)
+    assert "resumed" not in capsys.readouterr().out
+    assert len(history) == 2
+
+
+def test_early_stop(arrays, tmp_path, capsys):
+    _, history = fit(arrays, tmp_path, epochs=30, patience=1, learning_rate=1.0)
+    assert len(history) < 30
+    assert "stopped" in capsys.readouterr().out
+
+
+def test_saved_model_has_no_optimizer_and_predicts_the_same(arrays, tmp_path):
+    model, _ = fit(arrays, tmp_path, epochs=1)
+    training.save(model, {"classes": ["a", "b"]}, tmp_path)
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert not loaded.compiled
+    same = model.predict(arrays[0], verbose=0)
+    assert loaded.predict(arrays[0], verbose=0) == pytest.approx(same, abs=1e-6)
+    assert not (tmp_path / "training").exists()

@@ -1,0 +1,104 @@
+"""Who learns, who chooses, who judges."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from nbutils import splits
+from nbutils.data import NEU_CLASSES
+from nbutils.paths import UserError
+
+
+def numbered(per_class=300, classes=NEU_CLASSES):
+    """An index with a hash of its own for each image."""
+    rows = [(label, number) for label in classes for number in range(1, per_class + 1)]
+    table = pd.DataFrame(rows, columns=["label", "number"])
+    table["sha256"] = table["label"] + table["number"].astype(str)
+    table["path"] = table["sha256"] + ".jpg"
+    table["boxes"] = [[] for _ in rows]
+    return table.assign(width=200, height=200)
+
+
+def test_fixed_tests_on_the_numbers_above_240():
+    table = numbered()
+    part = splits.make_split(table, "fixed", seed=3)
+    assert ((part == "test") == (table["number"] > 240)).all()
+    counts = pd.crosstab(table["label"], part)
+    assert (counts["validation"] >= 30).all()
+
+
+@pytest.mark.parametrize("kind", splits.KINDS)
+def test_same_seed_same_split_and_other_seed_other_split(kind):
+    table = numbered()
+    first = splits.make_split(table, kind, seed=1)
+    assert first.equals(splits.make_split(table, kind, seed=1))
+    assert not first.equals(splits.make_split(table, kind, seed=2))
+
+
+@pytest.mark.parametrize("kind", splits.KINDS)
+def test_identical_images_share_a_part(kind):
+    table = numbered()
+    rng = np.random.default_rng(0)
+    twins = rng.permutation(len(table))[:200].reshape(100, 2)
+    for one, other in twins:
+        table.loc[other, "sha256"] = table.loc[one, "sha256"]
+    part = splits.make_split(table, kind, seed=0)
+    assert (part.groupby(table["sha256"]).nunique() == 1).all()
+
+
+def test_blocked_keeps_runs_of_numbers_together():
+    table = numbered()
+    part = splits.make_split(table, "blocked", seed=0)
+    runs = table["label"] + ((table["number"] - 1) // splits.BLOCK).astype(str)
+    assert (part.groupby(runs).nunique() == 1).all()
+    assert 0.15 < (part == "test").mean() < 0.25
+
+
+def test_random_does_not():
+    table = numbered()
+    part = splits.make_split(table, "random", seed=0)
+    runs = table["label"] + ((table["number"] - 1) // splits.BLOCK).astype(str)
+    assert (part.groupby(runs).nunique() > 1).any()
+
+
+def test_default_is_fixed_for_neu_det_alone():
+    assert splits.default_kind(numbered()) == "fixed"
+    assert splits.default_kind(numbered(per_class=100)) == "blocked"
+    assert splits.default_kind(numbered(classes=("dent", "hole"))) == "blocked"
+
+
+def test_unknown_kind_and_too_few_images():
+    with pytest.raises(UserError, match="fixed, random, blocked"):
+        splits.make_split(numbered(), "stratified", seed=0)
+    with pytest.raises(UserError, match="none in the test part"):
+        splits.make_split(numbered(per_class=100), "fixed", seed=0)
+    with pytest.raises(UserError, match="images"):
+        splits.make_split(numbered(per_class=1), "random", seed=0)
+
+
+def test_split_survives_its_file(tmp_path):
+    table = numbered(per_class=30)
+    table.at[0, "boxes"] = [("crazing", 1, 2, 3, 4)]
+    part = splits.make_split(table, "random", seed=0)
+    splits.write_split(table, part, tmp_path)
+    found = splits.read_split(tmp_path)
+    assert found["part"].tolist() == part.tolist()
+    assert found.at[0, "boxes"] == [["crazing", 1, 2, 3, 4]]
+    assert found.at[1, "boxes"] == []
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "is missing: run 01_data_exploration"),
+        ("", "no table"),
+        ("path,label\na,b\n", "lacks number"),
+        ("path,label,number,width,height,boxes,sha256,part\na,b,1,2,2,[],0,holdout\n", "unknown"),
+    ],
+)
+def test_bad_split_files(tmp_path, content, words):
+    if content is not None:
+        (tmp_path / "split.csv").write_text(content)
+    with pytest.raises(UserError, match=words) as caught:
+        splits.read_split(tmp_path)
+    assert "split.csv" in str(caught.value)
