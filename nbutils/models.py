@@ -5,7 +5,7 @@ from nbutils.backend import keras
 layers, ops = keras.layers, keras.ops
 
 SIZE = 128  # pixels, side of the custom CNN's input
-FILTERS = (24, 48, 96, 160)  # of its blocks
+FILTERS = (16, 24, 48, 96, 160)  # of its blocks
 
 
 @keras.saving.register_keras_serializable(package="nbutils")
@@ -73,7 +73,11 @@ def custom_cnn(classes: int, seed: int, size: int = SIZE) -> keras.Model:
 
 
 def _block(x, at: int, filters: int, seed: int):
-    """Convolution, pooling, normalisation, ReLU, dropout; the first also halves by its stride."""
+    """Convolution, pooling, normalisation, ReLU, dropout.
+
+    The first halves by its stride instead: fine detail is what tells pits from inclusions. The
+    last keeps its size, for activation maps.
+    """
     first, last = at == 1, at == len(FILTERS)
     x = layers.Conv2D(
         filters,
@@ -83,7 +87,7 @@ def _block(x, at: int, filters: int, seed: int):
         use_bias=False,
         name=f"conv{at}",
     )(x)
-    if not last:
+    if not (first or last):
         x = layers.MaxPooling2D(name=f"pool{at}")(x)
     x = layers.BatchNormalization(momentum=0.9, name=f"norm{at}")(x)
     x = layers.ReLU(name=f"relu{at}")(x)
