@@ -2,7 +2,6 @@
 
 import os
 import re
-import threading
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from nbutils import paths, synthetic
+from nbutils import network, paths, synthetic
 from nbutils.images import SUFFIXES, ImageError, decode, pixel_hash, square
 from nbutils.paths import UserError
 
@@ -25,7 +24,6 @@ NEU_CLASSES = (
     "scratches",
 )
 NEU_CLS_PREFIXES = dict(zip(("Cr", "In", "Pa", "PS", "RS", "Sc"), NEU_CLASSES, strict=True))
-NETWORK_PATIENCE = 8  # seconds
 
 
 @dataclass(frozen=True)
@@ -74,11 +72,7 @@ def _source(folder: Path, reason: str) -> Source:
 
 def _download() -> Path:
     """Download NEU-DET by kagglehub; OSError where Kaggle cannot be had."""
-    answer = []
-    probe = threading.Thread(target=lambda: answer.append(_kaggle_answers()), daemon=True)
-    probe.start()
-    probe.join(NETWORK_PATIENCE)
-    if not any(answer):
+    if not network.answers("https://www.kaggle.com"):
         raise OSError("no answer from the network")
     import kagglehub
     from kagglehub.exceptions import KaggleApiHTTPError
@@ -87,15 +81,6 @@ def _download() -> Path:
         return Path(kagglehub.dataset_download(KAGGLE))
     except KaggleApiHTTPError as error:
         raise OSError(str(error)) from error
-
-
-def _kaggle_answers() -> bool:
-    import requests
-
-    try:
-        return requests.head("https://www.kaggle.com", timeout=NETWORK_PATIENCE / 2).status_code > 0
-    except requests.RequestException:
-        return False
 
 
 def index(folder: str | Path) -> pd.DataFrame:

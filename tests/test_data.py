@@ -1,13 +1,14 @@
 """Finding, indexing and reading images."""
 
 import shutil
+import time
 
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
-from nbutils import data, paths, synthetic
+from nbutils import data, network, paths, synthetic
 from nbutils.paths import UserError
 
 
@@ -156,10 +157,8 @@ def test_find_ends_with_the_stand_in_and_says_why(monkeypatch, tmp_path):
 
 
 def test_download_gives_up_when_the_network_hangs(monkeypatch):
-    import time
-
-    monkeypatch.setattr(data, "NETWORK_PATIENCE", 0.1)
-    monkeypatch.setattr(data, "_kaggle_answers", lambda: time.sleep(5))
+    monkeypatch.setattr(network, "PATIENCE", 0.1)
+    monkeypatch.setattr(network, "_ask", lambda url: time.sleep(5))
     start = time.perf_counter()
     with pytest.raises(OSError, match="network"):
         data._download()
