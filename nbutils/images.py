@@ -82,6 +82,15 @@ def to_array(data: bytes, size: int, name: str = "image") -> np.ndarray:
     return square(decode(data, name), size)
 
 
+def symmetries(squares: np.ndarray) -> np.ndarray:
+    """Return images in all eight turns and mirrorings, the unchanged one first.
+
+    Shape (images, size, size, 1) becomes (8, images, size, size, 1).
+    """
+    turns = [np.rot90(squares, quarter, axes=(1, 2)) for quarter in range(4)]
+    return np.stack(turns + [turn[:, :, ::-1] for turn in turns])
+
+
 def pixel_hash(gray: np.ndarray) -> str:
     """Return the SHA-256 of gray values (uint8) and their shape, in hexadecimal digits."""
     return hashlib.sha256(str(gray.shape).encode() + gray.tobytes()).hexdigest()

@@ -1,11 +1,14 @@
 """Networks: images in, class probabilities out, with augmentation and scaling inside."""
 
+from nbutils import backbones
 from nbutils.backend import keras
 
 layers, ops = keras.layers, keras.ops
 
-SIZE = 128  # pixels, side of the custom CNN's input
-FILTERS = (16, 24, 48, 96, 160)  # of its blocks
+CUSTOM = "custom_cnn"
+SIZES = {CUSTOM: 128, backbones.LITE0: 200}  # pixels, side of the input; all others:
+USUAL_SIZE = 224
+FILTERS = (16, 32, 64, 128, 192)  # of the custom CNN's blocks
 
 
 @keras.saving.register_keras_serializable(package="nbutils")
@@ -34,7 +37,19 @@ class RandomSymmetry(layers.Layer):
         return {**super().get_config(), "seed": self.seed}
 
 
-def custom_cnn(classes: int, seed: int, size: int = SIZE) -> keras.Model:
+def default_size(name: str) -> int:
+    """Return the side of a network's input in pixels where the user names none."""
+    return SIZES.get(name, USUAL_SIZE)
+
+
+def build(name: str, classes: int, seed: int, size: int, alpha: float) -> keras.Model:
+    """Build the custom CNN, or a pretrained network by its name (see `pretrained`)."""
+    if name == CUSTOM:
+        return custom_cnn(classes, seed, size)
+    return pretrained(name, classes, seed, size, alpha)
+
+
+def custom_cnn(classes: int, seed: int, size: int = SIZES[CUSTOM]) -> keras.Model:
     """Build the small convolutional network that is trained from scratch.
 
     Each image is standardised to mean 0 and deviation 1 after scaling: mills and cameras differ
@@ -70,6 +85,48 @@ def custom_cnn(classes: int, seed: int, size: int = SIZE) -> keras.Model:
     x = layers.Dropout(0.3, seed=seed, name="dropout")(x)
     probabilities = layers.Dense(classes, activation="softmax", name="probabilities")(x)
     return keras.Model(image, probabilities, name="custom_cnn")
+
+
+def pretrained(
+    name: str,
+    classes: int,
+    seed: int,
+    size: int,
+    alpha: float,
+    weights: str | None = "imagenet",
+) -> keras.Model:
+    """Build a backbone with ImageNet weights and a new head.
+
+    Gray becomes three equal channels and is scaled as the backbone's own training did. Batch
+    normalisation stays as ImageNet left it: small batches of few images would only spoil it.
+
+    Parameters
+    ----------
+    name, alpha, weights
+        As `backbones.add` takes them.
+    classes
+        How many to tell apart.
+    seed
+        Of augmentation, dropout and the head.
+    size
+        Side of the square input in pixels.
+
+    Returns
+    -------
+    Uncompiled functional model: (batch, size, size, 1) in [0, 255] to softmax probabilities. The
+    layer `features` has what the head sees.
+    """
+    image = keras.Input((size, size, 1), name="image")
+    x = RandomSymmetry(seed=seed, name="augmentation")(image)
+    x = layers.Concatenate(name="three_channels")([x, x, x])
+    x = backbones.add(name, x, alpha, weights)
+    x = layers.GlobalAveragePooling2D(name="features")(x)
+    x = layers.Dropout(0.2, seed=seed, name="dropout")(x)
+    probabilities = layers.Dense(classes, activation="softmax", name="probabilities")(x)
+    model = keras.Model(image, probabilities, name=name)
+    for layer in model.layers:
+        layer.trainable = not isinstance(layer, layers.BatchNormalization)
+    return model
 
 
 def _block(x, at: int, filters: int, seed: int):

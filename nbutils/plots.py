@@ -105,15 +105,14 @@ def texture(measures: pd.DataFrame, labels: pd.Series) -> Figure:
     return figure
 
 
-def history(table: pd.DataFrame) -> Figure:
+def history(table: pd.DataFrame, kept: int) -> Figure:
     """Show loss and accuracy by epoch, with the epoch that was kept."""
-    best = table.loc[table["val_loss"].idxmin(), "epoch"]
     figure, axes = plt.subplots(1, 2, figsize=(11, 3.6))
     units = {"loss": "nats", "accuracy": "share of images"}
     for ax, (measure, unit) in zip(axes, units.items(), strict=True):
         ax.plot(table["epoch"], table[measure], label="train")
         ax.plot(table["epoch"], table[f"val_{measure}"], ls="--", label="validation")
-        ax.axvline(best, color="0.5", ls=":", label=f"kept: epoch {best:.0f}")
+        ax.axvline(kept, color="0.5", ls=":", label=f"kept: epoch {kept}")
         ax.set(title=measure.capitalize(), xlabel="epoch", ylabel=f"{measure} ({unit})")
         ax.legend()
     axes[0].set_yscale("log")

@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 
 from nbutils import paths
-from nbutils.images import ImageError, to_array
+from nbutils.images import ImageError, symmetries, to_array
 from nbutils.paths import UserError
 
 DEFAULT_MODEL = "custom_cnn"
-BATCH = 64
+BATCH = 8  # what stays in a processor's cache between layers
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,16 @@ class Prediction:
 
 
 class Predictor:
-    """A saved model with its class names."""
+    """A saved model with its class names.
 
-    def __init__(self, model, classes: Sequence[str], name: str):
+    With 8 views, the probabilities of an image are the means over its turns and mirrorings.
+    """
+
+    def __init__(self, model, classes: Sequence[str], name: str, views: int = 1):
         self.model = model
         self.classes = tuple(classes)
         self.name = name
+        self.views = views
         self.size = model.input_shape[1]
 
     def predict(
@@ -77,9 +81,11 @@ class Predictor:
 
     def probabilities(self, squares: np.ndarray) -> np.ndarray:
         """Return probabilities, float (images, classes), of uint8 (images, size, size, 1)."""
-        batches = (squares[at : at + BATCH] for at in range(0, len(squares), BATCH))
-        rows = np.concatenate([self.model.predict_on_batch(batch) for batch in batches])
-        return rows.astype(float) / rows.sum(axis=1, keepdims=True, dtype=float)
+        views = np.concatenate(symmetries(squares)[: self.views])
+        batches = (views[at : at + BATCH] for at in range(0, len(views), BATCH))
+        flat = np.concatenate([self.model.predict_on_batch(batch) for batch in batches])
+        rows = flat.reshape(self.views, len(squares), -1).mean(axis=0, dtype=float)
+        return rows / rows.sum(axis=1, keepdims=True)
 
 
 def load_predictor(run_or_folder: str | Path | None = None) -> Predictor:
@@ -106,7 +112,7 @@ def load_predictor(run_or_folder: str | Path | None = None) -> Predictor:
             f"{file} tells {outputs} classes apart, but model.json beside it names "
             f"{len(classes)}: run 02_training again"
         )
-    return Predictor(model, classes, folder.name)
+    return Predictor(model, classes, folder.name, card.get("views", 1))
 
 
 def find_model(run_or_folder: str | Path) -> Path:

@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from nbutils import paths
+from nbutils import models, paths
 from nbutils.backend import keras, tf
 
+RECIPES = {models.CUSTOM: {"epochs": 30, "learning_rate": 2e-3, "views": 8}}  # all others:
+FINE_TUNING = {"epochs": 8, "learning_rate": 2e-4, "views": 1}
 Arrays = tuple[np.ndarray, np.ndarray]  # images uint8 (n, size, size, 1), classes int (n,)
 
 
@@ -25,36 +27,65 @@ class Record(keras.callbacks.Callback):
     def __init__(self, history: Path, best: Path, epochs: int, patience: int):
         super().__init__()
         self.history, self.best, self.epochs, self.patience = history, best, epochs, patience
-        self.rows: list[dict] = []
+        self.rows = pd.read_csv(history).to_dict("records") if history.exists() else []
         self.start = 0.0
 
-    def on_train_begin(self, logs=None):
-        """Read what an interrupted run has written."""
-        if self.history.exists():
-            self.rows = pd.read_csv(self.history).to_dict("records")
+    def judge_start(self, model: keras.Model, validation: tf.data.Dataset) -> None:
+        """Enter the weights that training starts from as epoch 0, unless it was done before."""
+        self.set_model(model)
+        model.optimizer.build(model.trainable_variables)
+        if not self.rows:
+            self.start = time.perf_counter()
+            loss, accuracy = model.evaluate(validation, verbose=0)
+            self._enter(0, {"val_loss": loss, "val_accuracy": accuracy})
+            self.start = 0.0
 
     def on_epoch_begin(self, epoch, logs=None):
         """Drop what is to be trained again."""
         if epoch and not self.start:
             print(f"resumed after epoch {epoch}", flush=True)
-        self.rows = self.rows[:epoch]
+        self.rows = [row for row in self.rows if row["epoch"] <= epoch]
         self.start = time.perf_counter()
 
     def on_epoch_end(self, epoch, logs=None):
-        """Save the weights if they are the best, write the history, print, and maybe stop."""
-        row = {"epoch": epoch + 1, **logs}
-        row["learning_rate"] = float(self.model.optimizer.learning_rate)
+        """Enter the epoch, and maybe stop."""
+        self._enter(epoch + 1, logs)
+        lowest = min(self.rows, key=lambda row: row["val_loss"])
+        if epoch + 1 - lowest["epoch"] >= self.patience:
+            print(f"stopped: no better for {self.patience} epochs", flush=True)
+            self.model.stop_training = True
+
+    def _enter(self, epoch: int, measures: dict) -> None:
+        """Write an epoch into the history, and its weights if they are the best."""
+        row = {"epoch": epoch, "loss": np.nan, "accuracy": np.nan, **measures}
+        row["learning_rate"] = float(self.model.optimizer.learning_rate) if epoch else 0.0
         row["seconds"] = time.perf_counter() - self.start
         self.rows.append(row)
-        best = min(self.rows, key=lambda row: row["val_loss"])
-        if best is row:
+        is_best = best_epoch(pd.DataFrame(self.rows), self.epochs) == epoch
+        if is_best:
             with paths.replacing(self.best) as beside:
                 self.model.save_weights(beside)
         paths.write_csv(pd.DataFrame(self.rows), self.history)
-        print(_line(row, self.epochs, best is row), flush=True)
-        if row["epoch"] - best["epoch"] >= self.patience:
-            print(f"stopped: no better for {self.patience} epochs", flush=True)
-            self.model.stop_training = True
+        print(_line(row, self.epochs, is_best), flush=True)
+
+
+def best_epoch(history: pd.DataFrame, epochs: int) -> int:
+    """Return the epoch with the lowest validation loss among those that count.
+
+    Early epochs count only until later ones are there: while the learning rate is high, the
+    validation loss jumps, and a low one is luck. Those that count are the start and the last
+    third.
+
+    Parameters
+    ----------
+    history
+        Columns epoch (0 for trained weights at the start) and val_loss.
+    epochs
+        Of the whole schedule.
+    """
+    early = history["epoch"].between(1, epochs * 2 // 3)
+    ranking = history.assign(early=early).sort_values(["early", "val_loss"], kind="stable")
+    return int(ranking["epoch"].iloc[0])
 
 
 def _line(row: dict, epochs: int, is_best: bool) -> str:
@@ -65,6 +96,15 @@ def _line(row: dict, epochs: int, is_best: bool) -> str:
     )
 
 
+def recipe(name: str, **chosen) -> dict:
+    """Return a network's own settings, or what was chosen where it is not None.
+
+    They are epochs, learning_rate (peak) and views (averaged at prediction).
+    """
+    own = RECIPES.get(name, FINE_TUNING)
+    return own | {key: value for key, value in chosen.items() if value is not None}
+
+
 def fit(
     model: keras.Model,
     train: Arrays,
@@ -72,7 +112,7 @@ def fit(
     run: Path,
     settings: dict,
 ) -> pd.DataFrame:
-    """Train a model and leave it with the weights of its lowest validation loss.
+    """Train a model and leave it with the weights of its `best_epoch`.
 
     An interrupted run with the same settings goes on where it was; other settings start anew.
 
@@ -86,7 +126,9 @@ def fit(
         Folder that receives `history.csv`, `tensorboard/` and, until the end, `training/`.
     settings
         `epochs`, `batch_size`, `learning_rate` (the peak: warm-up, then cosine to zero),
-        `weight_decay`, `patience` (epochs), `seed`, and whatever else must not differ on resuming.
+        `weight_decay`, `patience` (epochs), `seed`, `head` (whether the weights at the start are
+        trained already: they are then epoch 0, and may be the best), and whatever else must not
+        differ on resuming.
 
     Returns
     -------
@@ -104,9 +146,12 @@ def fit(
     record = Record(run / "history.csv", best, settings["epochs"], settings["patience"])
     tensorboard = keras.callbacks.TensorBoard(run / "tensorboard", write_graph=False)
     backup = keras.callbacks.BackupAndRestore(state / "backup", double_checkpoint=True)
+    judges = _batches(validation, settings["batch_size"])
+    if settings["head"]:
+        record.judge_start(model, judges)
     model.fit(
         _batches(train, settings["batch_size"], settings["seed"]),
-        validation_data=_batches(validation, settings["batch_size"]),
+        validation_data=judges,
         epochs=settings["epochs"],
         callbacks=[record, tensorboard, backup],
         shuffle=False,  # the data set shuffles
@@ -147,6 +192,7 @@ def _forget_other(state: Path, settings: dict) -> None:
     if not file.exists() or file.read_text(encoding="utf-8") != text:
         shutil.rmtree(state, ignore_errors=True)
         shutil.rmtree(state.parent / "tensorboard", ignore_errors=True)
+        (state.parent / "history.csv").unlink(missing_ok=True)
         state.mkdir(parents=True)
         file.write_text(text, encoding="utf-8")
 

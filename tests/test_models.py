@@ -14,6 +14,7 @@ SETTINGS = {
     "weight_decay": 1e-4,
     "patience": 9,
     "seed": 0,
+    "head": False,
 }
 
 
@@ -55,7 +56,7 @@ def test_custom_cnn_ignores_light_and_gives_probabilities():
 
 def test_training_learns_and_keeps_the_best_epoch(arrays, tmp_path):
     model, history = fit(arrays, tmp_path, epochs=12)
-    best = history["val_loss"].min()
+    best = history["val_loss"][history["epoch"] > 8].min()
     loss, accuracy = model.evaluate(*arrays, verbose=0, batch_size=8)
     assert loss == pytest.approx(best, abs=1e-3)
     assert accuracy > 0.9
@@ -82,6 +83,51 @@ def test_training_goes_on_after_an_interruption(arrays, tmp_path, monkeypatch, c
     assert resumed["epoch"].tolist() == [1, 2, 3, 4]
     assert resumed["learning_rate"].tolist() == pytest.approx(whole["learning_rate"].tolist())
     assert resumed["loss"][:2].tolist() == pytest.approx(whole["loss"][:2].tolist(), rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("losses", "first", "kept"),
+    [
+        ([5, 1, 4, 3, 2, 3], 1, 5),  # epochs 1 to 4 of 6 are early
+        ([5, 1, 4], 1, 2),  # so far
+        ([2.5, 1, 1, 1, 1, 3, 4], 0, 0),  # the trained start was best
+        ([2.5, 1, 1, 1, 1, 3, 2], 0, 6),
+    ],
+)
+def test_the_last_third_and_a_trained_start_compete(losses, first, kept):
+    epochs = range(first, first + len(losses))
+    history = pd.DataFrame({"epoch": epochs, "val_loss": losses})
+    assert training.best_epoch(history, 6) == kept
+
+
+def test_a_trained_start_is_epoch_0_and_is_kept_where_training_spoils_it(arrays, tmp_path):
+    trained, _ = fit(arrays, tmp_path / "first", epochs=12)
+    before = trained.get_weights()
+    history = training.fit(
+        trained,
+        arrays,
+        arrays,
+        tmp_path / "second",
+        SETTINGS | {"head": True, "learning_rate": 5.0, "epochs": 2},
+    )
+    assert history["epoch"].tolist() == [0, 1, 2]
+    assert training.best_epoch(history, 2) == 0
+    for weights, old in zip(trained.get_weights(), before, strict=True):
+        assert np.array_equal(weights, old)
+
+
+def test_no_epochs_leave_a_trained_start_as_it_is(arrays, tmp_path):
+    trained, _ = fit(arrays, tmp_path / "first", epochs=1)
+    history = training.fit(
+        trained, arrays, arrays, tmp_path / "second", SETTINGS | {"head": True, "epochs": 0}
+    )
+    assert history["epoch"].tolist() == [0]
+
+
+def test_recipe():
+    own = training.recipe("custom_cnn", epochs=None, learning_rate=None)
+    assert own == training.RECIPES["custom_cnn"]
+    assert training.recipe("mobilenet_v2", epochs=0)["epochs"] == 0
 
 
 def test_other_settings_start_anew(arrays, tmp_path, monkeypatch, capsys):

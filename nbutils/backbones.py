@@ -1,0 +1,122 @@
+"""Pretrained networks by name, with their own scaling and their ImageNet weights."""
+
+import difflib
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from nbutils import lite0, network, paths
+from nbutils.backend import keras
+from nbutils.paths import UserError
+
+LITE0 = "efficientnet_lite0"
+
+
+def known() -> dict[str, str]:
+    """Return the backbones of `keras.applications`: name in lower case without `_` -> class."""
+    constructors = (name for name in dir(keras.applications) if name[0].isupper())
+    return {name.lower(): name for name in constructors}
+
+
+def add(name: str, images, alpha: float, weights: str | None = "imagenet"):
+    """Put a backbone into a functional graph, so that activation maps reach its convolutions.
+
+    Parameters
+    ----------
+    name
+        `efficientnet_lite0`, or any of `keras.applications` as in `mobilenet_v2`.
+    images
+        Tensor (batch, size, size, 3) in [0, 255].
+    alpha
+        Width of the MobileNets; the others have none.
+    weights
+        `imagenet`, or None for random ones.
+
+    Returns
+    -------
+    Tensor (batch, rows, columns, channels) of feature maps.
+
+    Raises
+    ------
+    UserError
+        If there is no such backbone, or its weights cannot be had.
+    """
+    if name == LITE0:
+        return _lite0(images, weights)
+    constructor = _constructor(name)
+    module = sys.modules[constructor.__module__]
+    options = {"alpha": alpha} if name.startswith("mobilenet") else {}
+    with _weights_from_caches(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*input_shape. is undefined or non-square")
+        built = constructor(
+            include_top=False,
+            weights=weights,
+            input_shape=images.shape[1:],
+            input_tensor=module.preprocess_input(images),
+            **options,
+        )
+    return built.output
+
+
+def _lite0(images, weights: str | None):
+    scaled = keras.layers.Rescaling(1 / 128, offset=-127 / 128, name="lite0_scale")(images)
+    maps = lite0.features(scaled)
+    if weights:
+        lite0.load_weights(keras.Model(images, maps))
+    return maps
+
+
+def _constructor(name: str):
+    classes = known()
+    key = name.replace("_", "").lower()
+    if key not in classes:
+        near = difflib.get_close_matches(key, [*classes, LITE0.replace("_", "")], n=3)
+        hint = f"did you mean {' or '.join(near)}?" if near else "see keras.io/api/applications"
+        raise UserError(f"there is no backbone {name!r}: {hint}")
+    return getattr(keras.applications, classes[key])
+
+
+@contextmanager
+def _weights_from_caches() -> Iterator[None]:
+    """Have `keras.applications` look for weights in every cache before it downloads them.
+
+    Keras itself knows one cache, passes over it where it is read-only, and waits long where there
+    is no network.
+    """
+    from keras.src.utils import file_utils
+
+    download = file_utils.get_file
+    taken = []
+
+    def get_file(fname, origin, **options):
+        places = [cache / "models" for cache in _caches()]
+        for place in places:
+            if (place / fname).exists():
+                taken.append(place / fname)
+                return str(place / fname)
+        if not network.answers(origin):
+            raise UserError(
+                f"the weights {fname} are in no Keras cache and cannot be downloaded here: "
+                f"put the file into {places[0]}"
+            )
+        return download(fname, origin, **options)
+
+    file_utils.get_file = get_file
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        if not taken:
+            raise
+        raise UserError(
+            f"{taken[-1]} is damaged or of another network ({error}): download it again"
+        ) from error
+    finally:
+        file_utils.get_file = download
+
+
+def _caches() -> list[Path]:
+    home = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras")).expanduser()
+    return [home, paths.ROOT.parent / "shared" / "keras"]

