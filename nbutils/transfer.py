@@ -12,11 +12,11 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from tqdm.auto import tqdm
 
-from nbutils import paths
+from nbutils import litert, paths
 from nbutils.backend import keras
 from nbutils.images import symmetries
 
-STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0)  # inverse regularisation to choose from
+STRENGTHS = (1e-2, 1e-1, 1.0)  # inverse regularisation to choose from
 
 
 def extractor(model: keras.Model) -> keras.Model:
@@ -46,8 +46,9 @@ def features(network: keras.Model, squares: np.ndarray) -> np.ndarray:
     keys = [hashlib.sha256(square.tobytes()).hexdigest() for square in squares]
     missing = [at for at, key in enumerate(keys) if key not in known]
     if missing:
-        known |= _compute(network, {keys[at]: squares[at] for at in missing})
         file.parent.mkdir(parents=True, exist_ok=True)
+        new = {keys[at]: squares[at] for at in missing}
+        known |= _compute(network, new, file.with_suffix(".tflite"))
         with paths.replacing(file) as beside:
             np.savez(beside, keys=list(known), features=np.stack(list(known.values())))
     return np.stack([known[key] for key in keys])
@@ -110,10 +111,14 @@ def _dense(head: Pipeline) -> list[np.ndarray]:
     return [kernel, bias - scaler.mean_ @ kernel]
 
 
-def _compute(network: keras.Model, squares: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Run the eight views of an image as one batch: it stays in the processor's cache."""
-    bar = tqdm(squares.items(), desc=f"Features of {network.name}", unit="image", leave=False)
-    return {key: network.predict_on_batch(symmetries(one[np.newaxis])[:, 0]) for key, one in bar}
+def _compute(network: keras.Model, squares: dict[str, np.ndarray], file: Path) -> dict:
+    """Run the eight views of each image as one batch: it stays in the processor's cache."""
+    if not file.exists():
+        litert.export(network, file)
+    batches = (symmetries(square[np.newaxis])[:, 0] for square in squares.values())
+    bar = {"desc": f"Features of {network.name}", "unit": "image", "leave": False}
+    found = tqdm(litert.Network(file).map(batches), total=len(squares), **bar)
+    return dict(zip(squares, found, strict=True))
 
 
 def _digest(network: keras.Model) -> str:
