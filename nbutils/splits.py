@@ -79,6 +79,11 @@ def make_split(
     return part
 
 
+def carve_validation(learning: pd.DataFrame, seed: int, share: float = 0.15) -> np.ndarray:
+    """Choose a share of the rows to validate by: bool, whole blocks of consecutive numbers."""
+    return _carve(learning, _groups(learning, by_block=True), share, seed)
+
+
 def read_split(run: Path) -> pd.DataFrame:
     """Read a run's `split.csv`; UserError where it is missing or not a split.
 

@@ -12,6 +12,7 @@ import pandas as pd
 from nbutils import models, paths
 from nbutils.backend import keras, tf
 
+COMMON = {"batch_size": 32, "weight_decay": 1e-4, "patience": 15, "head": False}
 RECIPES = {models.CUSTOM: {"epochs": 30, "learning_rate": 2e-3, "views": 8}}  # all others:
 FINE_TUNING = {"epochs": 8, "learning_rate": 2e-4, "views": 1}
 Arrays = tuple[np.ndarray, np.ndarray]  # images uint8 (n, size, size, 1), classes int (n,)
@@ -97,11 +98,11 @@ def _line(row: dict, epochs: int, is_best: bool) -> str:
 
 
 def recipe(name: str, **chosen) -> dict:
-    """Return a network's own settings, or what was chosen where it is not None.
+    """Return a network's own settings, with those that were chosen and are not None.
 
-    They are epochs, learning_rate (peak) and views (averaged at prediction).
+    They are what `fit` takes, and views (averaged at prediction).
     """
-    own = RECIPES.get(name, FINE_TUNING)
+    own = COMMON | RECIPES.get(name, FINE_TUNING)
     return own | {key: value for key, value in chosen.items() if value is not None}
 
 

@@ -41,17 +41,39 @@ def features(network: keras.Model, squares: np.ndarray) -> np.ndarray:
     -------
     float32 array of shape (images, 8, channels).
     """
-    file = paths.OUTPUTS / "cache" / f"{network.name}_{squares.shape[1]}_{_digest(network)}.npz"
+    file = cache_file(network)
     known = _read(file)
     keys = [hashlib.sha256(square.tobytes()).hexdigest() for square in squares]
     missing = [at for at, key in enumerate(keys) if key not in known]
     if missing:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        new = {keys[at]: squares[at] for at in missing}
-        known |= _compute(network, new, file.with_suffix(".tflite"))
+        found = compute(network, squares[missing])
+        known |= {keys[at]: values for at, values in zip(missing, found, strict=True)}
         with paths.replacing(file) as beside:
             np.savez(beside, keys=list(known), features=np.stack(list(known.values())))
     return np.stack([known[key] for key in keys])
+
+
+def compute(network: keras.Model, squares: np.ndarray) -> np.ndarray:
+    """Compute `features`, without their cache.
+
+    The eight views of an image are one batch: it stays in the processor's cache.
+    """
+    file = cache_file(network).with_suffix(".tflite")
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        litert.export(network, file)
+    batches = (symmetries(square[np.newaxis])[:, 0] for square in squares)
+    bar = {"desc": f"Features of {network.name}", "unit": "image", "leave": False}
+    return np.stack(list(tqdm(litert.Network(file).map(batches), total=len(squares), **bar)))
+
+
+def cache_file(network: keras.Model) -> Path:
+    """Return where a network's features are kept: by its name, size, layers and weights."""
+    digest = hashlib.sha256(json.dumps(network.get_config(), default=str).encode())
+    for weights in network.get_weights():
+        digest.update(weights.tobytes())
+    name = f"{network.name}_{network.input_shape[1]}_{digest.hexdigest()[:12]}.npz"
+    return paths.OUTPUTS / "cache" / name
 
 
 def classifier(strength: float) -> Pipeline:
@@ -97,8 +119,13 @@ def train_head(model: keras.Model, train, validation, views: int) -> float:
     heads = {c: fit(classifier(c), seen, train[1]) for c in STRENGTHS}
     losses = {c: log_loss(validation[1], probabilities(heads[c], judged)) for c in STRENGTHS}
     best = min(losses, key=losses.get)
-    model.get_layer("probabilities").set_weights(_dense(heads[best]))
+    set_head(model, heads[best])
     return best
+
+
+def set_head(model: keras.Model, head: Pipeline) -> None:
+    """Put a head into the `probabilities` layer of a `models.pretrained`."""
+    model.get_layer("probabilities").set_weights(_dense(head))
 
 
 def _dense(head: Pipeline) -> list[np.ndarray]:
@@ -109,24 +136,6 @@ def _dense(head: Pipeline) -> list[np.ndarray]:
         kernel, bias = np.hstack([-kernel / 2, kernel / 2]), np.hstack([-bias / 2, bias / 2])
     kernel = kernel / scaler.scale_[:, np.newaxis]
     return [kernel, bias - scaler.mean_ @ kernel]
-
-
-def _compute(network: keras.Model, squares: dict[str, np.ndarray], file: Path) -> dict:
-    """Run the eight views of each image as one batch: it stays in the processor's cache."""
-    if not file.exists():
-        litert.export(network, file)
-    batches = (symmetries(square[np.newaxis])[:, 0] for square in squares.values())
-    bar = {"desc": f"Features of {network.name}", "unit": "image", "leave": False}
-    found = tqdm(litert.Network(file).map(batches), total=len(squares), **bar)
-    return dict(zip(squares, found, strict=True))
-
-
-def _digest(network: keras.Model) -> str:
-    """Return twelve hexadecimal digits that stand for the network's layers and weights."""
-    digest = hashlib.sha256(json.dumps(network.get_config(), default=str).encode())
-    for weights in network.get_weights():
-        digest.update(weights.tobytes())
-    return digest.hexdigest()[:12]
 
 
 def _read(file: Path) -> dict[str, np.ndarray]:

@@ -1,0 +1,211 @@
+"""The comparison's steps: candidates by name, their outcomes, their costs, and which to take."""
+
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from tqdm.auto import tqdm
+
+from nbutils import candidates, cost, data, models, paths, protocols, training, transfer
+from nbutils.candidates import LBP_SIZE, STRENGTH, Judge
+from nbutils.protocols import Trial
+
+LBP, BOTH = "lbp_svm", "both"
+JOINED = ("mobilenet_v2", "efficientnet_lite0")  # whose features `both` has
+ALPHA = 0.35  # width of mobilenet_v2
+TIMED = 48  # images by which the time of features is measured
+
+
+def finished(names: str) -> list[Path]:
+    """Return the folders of those runs, named with commas between, that have predictions."""
+    folders = [paths.OUTPUTS / name for name in names.split(",") if name]
+    return [folder for folder in folders if (folder / "predictions.csv").exists()]
+
+
+def judges(
+    names: Iterable[str], table: pd.DataFrame, numbers: np.ndarray, run: Path, runs: list[Path]
+) -> dict[str, Judge]:
+    """Return the candidates by name; `custom_cnn` is left out where it has no finished run.
+
+    Parameters
+    ----------
+    names
+        `lbp_svm`, `custom_cnn`, `both`, or any backbone of `models.pretrained`.
+    table, numbers
+        The images as `splits.read_split` returns them, and their class numbers.
+    run
+        Folder of the comparison.
+    runs
+        Finished runs of the custom CNN, one for each repeat of the fixed split.
+    """
+    found = {}
+    for name in names:
+        if name == LBP:
+            found[name] = candidates.texture(data.read_images(table, LBP_SIZE), numbers)
+        elif name == models.CUSTOM:
+            classes = sorted(table["label"].unique())
+            found[name] = candidates.custom_cnn(table, classes, run / "training", runs)
+        else:
+            views = [views_of(part, table) for part in (JOINED if name == BOTH else [name])]
+            found[name] = candidates.frozen(name, np.concatenate(views, axis=-1), numbers)
+    return found
+
+
+def views_of(name: str, table: pd.DataFrame) -> np.ndarray:
+    """Return a backbone's features of all images, as `transfer.features` does."""
+    network = transfer.extractor(_pretrained(name, classes=2))
+    return transfer.features(network, data.read_images(table, network.input_shape[1]))
+
+
+def outcomes(
+    plan: dict[str, list[str]],
+    trials: dict[str, list[Trial]],
+    judges: dict[str, Judge],
+    numbers: np.ndarray,
+) -> pd.DataFrame:
+    """Put the candidates of each protocol through its trials; as `protocols.run` returns them."""
+    steps = [(protocol, name) for protocol, names in plan.items() for name in names]
+    bar = tqdm(steps, desc="Comparing", unit="candidate", leave=False)
+    return pd.concat(
+        [protocols.run(trials[protocol], judges[name], numbers) for protocol, name in bar],
+        ignore_index=True,
+    )
+
+
+def costs(
+    names: Iterable[str], table: pd.DataFrame, numbers: np.ndarray, run: Path, runs: list[Path]
+) -> pd.DataFrame:
+    """Measure what each candidate costs, trained on the fixed split; arguments as in `judges`.
+
+    Pretrained ones are saved to `models/` of the run.
+
+    Returns
+    -------
+    Index model; parameters, file_mb, training_s, and what `cost.measure` returns.
+    """
+    [trial] = protocols.fixed(table)
+    files = [Path(path) for path in table["path"].iloc[trial.test[: cost.BATCH]]]
+    rows = {}
+    for name in tqdm(names, desc="Measuring costs", unit="candidate", leave=False):
+        if name == LBP:
+            rows[name] = _cost_of_texture(table, numbers, trial, files)
+        elif name == models.CUSTOM:
+            rows |= _cost_of_networks(name, _trained_runs(runs[:1]), files)
+        else:
+            parts = JOINED if name == BOTH else [name]
+            saved = dict(_save_frozen(part, table, numbers, trial, run) for part in parts)
+            rows |= _cost_of_networks(name, saved, files)
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("model")
+
+
+def _trained_runs(runs: list[Path]) -> dict[Path, float]:
+    """Return runs with the seconds that their training took."""
+    results = {run: paths.read_json(run / "metrics.json", "02_training") for run in runs}
+    return {run: result["training_seconds"] for run, result in results.items()}
+
+
+def _pretrained(name: str, classes: int):
+    return models.pretrained(name, classes, 0, models.default_size(name), ALPHA)
+
+
+def _save_frozen(
+    name: str, table: pd.DataFrame, numbers: np.ndarray, trial: Trial, run: Path
+) -> tuple[Path, float]:
+    """Train a head on the fixed split; return the model's folder and the seconds it takes."""
+    classes = sorted(table["label"].unique())
+    model = _pretrained(name, len(classes))
+    squares = data.read_images(table.iloc[trial.train], model.input_shape[1])
+    network = transfer.extractor(model)
+    views = transfer.features(network, squares)
+    start = time.perf_counter()
+    transfer.compute(network, squares[:TIMED])
+    seconds = (time.perf_counter() - start) / TIMED * len(squares)
+    start = time.perf_counter()
+    head = transfer.fit(transfer.classifier(STRENGTH), views, numbers[trial.train])
+    transfer.set_head(model, head)
+    seconds += time.perf_counter() - start
+    folder = run / "models" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    training.save(model, {"model": name, "classes": classes}, folder)
+    return folder, seconds
+
+
+def _cost_of_networks(name: str, trained: dict[Path, float], files: list[Path]) -> dict:
+    """Measure models that are asked together, at one view and at eight."""
+    cards = [paths.read_json(folder / "model.json", "02_training") for folder in trained]
+    size = sum((folder / "model.keras").stat().st_size for folder in trained)
+    fixed = {
+        "parameters": sum(card["parameters"] for card in cards),
+        "file_mb": size / 2**20,
+        "training_s": sum(trained.values()),
+    }
+    folders = [str(folder) for folder in trained]
+    if not folders:
+        return {}
+    return {
+        label: fixed | cost.measure(cost.networks, (folders, views), files)
+        for label, views in ((name, 1), (f"{name} x8", 8))
+    }
+
+
+def _cost_of_texture(
+    table: pd.DataFrame, numbers: np.ndarray, trial: Trial, files: list[Path]
+) -> dict:
+    start = time.perf_counter()
+    squares = data.read_images(table.iloc[trial.train], LBP_SIZE)
+    histograms = candidates.lbp_features(squares)
+    model = candidates.lbp_svm().fit(histograms, numbers[trial.train])
+    seconds = time.perf_counter() - start
+    svm = model.best_estimator_[-1]
+    size = svm.support_vectors_.size + svm.dual_coef_.size + svm.intercept_.size
+    measured = cost.measure(cost.texture, (histograms, numbers[trial.train]), files)
+    return {"parameters": size, "file_mb": 8 * size / 2**20, "training_s": seconds} | measured
+
+
+def advice(worth: pd.DataFrame, costs: pd.DataFrame) -> str:
+    """Say in Markdown which model to take for which need, from the results.
+
+    Parameters
+    ----------
+    worth
+        As `protocols.summary` returns it.
+    costs
+        As `costs` returns it.
+    """
+    lines = []
+    for protocol in worth["protocol"].unique():
+        rows = worth[worth["protocol"] == protocol]
+        few = rows[rows["per_class"] == rows["per_class"].min()]
+        best = few.loc[few["accuracy"].idxmax()]
+        where = f"`{protocol}`"
+        if protocol == "curve":
+            where = f"with {best['per_class']} images of each class"
+        lines.append(
+            f"- Most accurate {'' if protocol == 'curve' else 'under '}{where}: "
+            f"**{best['model']}**, {best['accuracy']:.2%} "
+            f"({best['low']:.1%} to {best['high']:.1%})."
+        )
+    main = worth[worth["protocol"] == ("blocked" if "blocked" in set(worth["protocol"]) else
+                                       worth["protocol"].iloc[0])].set_index("model")  # fmt: skip
+    able = main[main["high"] >= main["accuracy"].max()].index.intersection(costs.index)
+    fast, small = costs.loc[able, "one_ms"].idxmin(), costs.loc[able, "file_mb"].idxmin()
+    lines.append(
+        f"- Among those whose interval reaches the best, **{fast}** answers fastest "
+        f"({costs.loc[fast, 'one_ms']:.0f} ms an image) and **{small}** has the smallest file "
+        f"({costs.loc[small, 'file_mb']:.1f} MB)."
+    )
+    return "\n".join([*lines, *_price_of_averaging(main, costs)])
+
+
+def _price_of_averaging(worth: pd.DataFrame, costs: pd.DataFrame) -> Iterable[str]:
+    for name in costs.index.intersection(worth.index):
+        averaged = f"{name} x8"
+        if averaged in costs.index and averaged in worth.index:
+            gain = worth.loc[averaged, "accuracy"] - worth.loc[name, "accuracy"]
+            times = costs.loc[averaged, "one_ms"] / costs.loc[name, "one_ms"]
+            yield (
+                f"- Averaging eight views changes {name} by {100 * gain:+.2f} points and takes "
+                f"{times:.1f} times as long."
+            )

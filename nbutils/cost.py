@@ -1,0 +1,92 @@
+"""What a model costs: its size, and a prediction's time and memory, in a process of its own."""
+
+import multiprocessing
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+BATCH = 64
+ONE_BY_ONE = 20  # predictions of one image that are timed
+
+Predict = Callable[[list[bytes]], object]
+
+
+def measure(load: Callable[..., Predict], arguments: tuple, files: Sequence[Path]) -> dict:
+    """Measure a model in a fresh process, from the bytes of images to the answer.
+
+    Parameters
+    ----------
+    load
+        Function at the top of a module that returns the prediction function.
+    arguments
+        Of `load`.
+    files
+        Images to predict, repeated as needed.
+
+    Returns
+    -------
+    cold_s (start of `load` to the first answer), one_ms and batch_ms (median milliseconds an image,
+    one at a time and 64 at once), memory_mb (peak resident memory of the process).
+    """
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(_measure, load, arguments, [str(file) for file in files]).result()
+
+
+def networks(folders: Sequence[str], views: int) -> Predict:
+    """Load the models of folders, to be asked one after the other, with their views averaged."""
+    from nbutils.predict import load_predictor
+
+    predictors = [load_predictor(folder) for folder in folders]
+    for predictor in predictors:
+        predictor.views = views
+    return lambda images: [predictor.predict(images) for predictor in predictors]
+
+
+def texture(histograms: np.ndarray, numbers: np.ndarray) -> Predict:
+    """Fit the classifier of texture histograms, to be asked."""
+    from nbutils import candidates
+    from nbutils.images import to_array
+
+    model = candidates.lbp_svm().fit(histograms, numbers)
+    return lambda images: model.predict(
+        candidates.lbp_features(np.stack([to_array(data, candidates.LBP_SIZE) for data in images]))
+    )
+
+
+def _measure(load: Callable[..., Predict], arguments: tuple, names: list[str]) -> dict:
+    files = [Path(name).read_bytes() for name in names]
+    start = time.perf_counter()
+    predict = load(*arguments)
+    predict(files[:1])
+    cold = time.perf_counter() - start
+    batch = (files * BATCH)[:BATCH]
+    one = [_milliseconds(predict, [files[at % len(files)]]) for at in range(ONE_BY_ONE)]
+    predict(batch)
+    many = [_milliseconds(predict, batch) / BATCH for _ in range(3)]
+    return {
+        "cold_s": cold,
+        "one_ms": statistics.median(one),
+        "batch_ms": statistics.median(many),
+        "memory_mb": _peak_memory(),
+    }
+
+
+def _milliseconds(predict: Predict, images: list[bytes]) -> float:
+    start = time.perf_counter()
+    predict(images)
+    return 1000 * (time.perf_counter() - start)
+
+
+def _peak_memory() -> float:
+    """Return the most memory that this process has held, in MB; of its own, not its parent's."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(line for line in status.read_text().splitlines() if "VmHWM" in line)
+        return int(line.split()[1]) / 1024
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

@@ -1,0 +1,100 @@
+"""Figures of the comparison of models, from the tables that `protocols` and `cost` make."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from nbutils.plots import PALETTE
+
+TITLES = {
+    "fixed": "fixed split",
+    "blocked": "blocked 5-fold",
+    "halves": "half of each class, repeated",
+}
+MARKERS = "osD^vPX*"
+
+
+def accuracies(worth: pd.DataFrame) -> Figure:
+    """Show each model's accuracy with its interval, a panel for each protocol.
+
+    Parameters
+    ----------
+    worth
+        As `protocols.summary` returns it; the learning curve is left out.
+    """
+    worth = worth[worth["protocol"] != "curve"]
+    protocols, models = worth["protocol"].unique(), worth["model"].unique()
+    size = (4 * len(protocols) + 2, 1.2 + 0.4 * len(models))
+    figure, axes = plt.subplots(1, len(protocols), figsize=size, sharey=True, squeeze=False)
+    for ax, protocol in zip(axes[0], protocols, strict=True):
+        rows = worth[worth["protocol"] == protocol].set_index("model").reindex(models)
+        places = np.arange(len(models))
+        reach = [rows["accuracy"] - rows["low"], rows["high"] - rows["accuracy"]]
+        ax.errorbar(rows["accuracy"], places, xerr=reach, fmt="o", capsize=3)
+        for place, value in zip(places, rows["accuracy"], strict=True):
+            if not np.isnan(value):
+                ax.annotate(
+                    f"{value:.2%}", (value, place), (0, 5), textcoords="offset points",
+                    ha="center", fontsize=9,
+                )  # fmt: skip
+        ax.set(title=TITLES[protocol], xlabel="accuracy, 95 % interval")
+        ax.xaxis.set_major_formatter(PercentFormatter(1))
+        ax.margins(x=0.15)
+    axes[0, 0].set_yticks(np.arange(len(models)), models)
+    axes[0, 0].invert_yaxis()
+    return figure
+
+
+def learning_curve(worth: pd.DataFrame) -> Figure:
+    """Show the accuracy by the number of training images of each class."""
+    rows = worth[worth["protocol"] == "curve"]
+    models = rows["model"].unique()
+    figure, ax = plt.subplots(figsize=(9, 5))
+    for model, marker, color in zip(
+        models, MARKERS, sns.color_palette(PALETTE, len(models)), strict=False
+    ):
+        line = rows[rows["model"] == model].sort_values("per_class")
+        ax.plot(line["per_class"], line["accuracy"], marker=marker, color=color, label=model)
+        ax.fill_between(line["per_class"], line["low"], line["high"], color=color, alpha=0.12)
+    counts = sorted(rows["per_class"].unique())
+    ax.set_xscale("log")
+    ax.set_xticks(counts, counts)
+    ax.minorticks_off()
+    ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    ax.set(
+        title="Learning curve on the fixed test part (bands: 95 % intervals)",
+        xlabel="training images of each class",
+        ylabel="accuracy",
+    )
+    ax.legend(title="", loc="lower right")
+    return figure
+
+
+def cost(table: pd.DataFrame) -> Figure:
+    """Show accuracy against the time of one prediction, the size of the file as the marker's.
+
+    Parameters
+    ----------
+    table
+        Index model; accuracy, one_ms, file_mb.
+    """
+    figure, ax = plt.subplots(figsize=(9, 5))
+    colors = sns.color_palette(PALETTE, len(table))
+    for (model, row), color in zip(table.iterrows(), colors, strict=True):
+        ax.scatter(row["one_ms"], row["accuracy"], s=40 + 25 * row["file_mb"], color=color)
+        ax.annotate(
+            f"{model}, {row['file_mb']:.1f} MB", (row["one_ms"], row["accuracy"]), (0, 12),
+            textcoords="offset points", ha="center", fontsize=9,
+        )  # fmt: skip
+    ax.set_xscale("log")
+    ax.yaxis.set_major_formatter(PercentFormatter(1))
+    ax.margins(0.15)
+    ax.set(
+        title="What accuracy costs (area: size of the file)",
+        xlabel="one image, from bytes to answer (ms)",
+        ylabel="accuracy",
+    )
+    return figure
