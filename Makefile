@@ -3,7 +3,7 @@ PYTHON ?= python3
 RUN ?= custom_cnn
 BIN := .venv/bin
 
-.PHONY: setup pipeline test lab demo lint lock
+.PHONY: setup pipeline comparison reference test lab demo lint lock
 setup: .venv/ready
 
 .venv/ready: requirements.lock pyproject.toml
@@ -16,6 +16,18 @@ setup: .venv/ready
 
 pipeline: setup
 	$(BIN)/python -m nbutils.pipeline --run $(RUN) $(ARGS)
+
+comparison: setup
+	$(BIN)/python -m nbutils.pipeline --run comparison --only 01,06 $(ARGS)
+
+reference: setup
+	$(BIN)/python -m nbutils.pipeline --run custom_cnn
+	$(BIN)/python -m nbutils.pipeline --run custom_cnn_1 --only 01,02 -p SEED 1
+	$(BIN)/python -m nbutils.pipeline --run custom_cnn_2 --only 01,02 -p SEED 2
+	$(BIN)/python -m nbutils.pipeline --run mobilenet_v2 -p MODEL mobilenet_v2
+	$(BIN)/python -m nbutils.pipeline --run comparison --only 01,06 \
+	  -p CNN_RUNS custom_cnn,custom_cnn_1,custom_cnn_2
+	$(BIN)/python -m nbutils.reference
 
 test: setup
 	$(BIN)/pytest $(ARGS)

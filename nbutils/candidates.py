@@ -46,7 +46,7 @@ def lbp_features(squares: np.ndarray) -> np.ndarray:
 def lbp_svm() -> GridSearchCV:
     """Build the classifier of histograms; its penalty is chosen within the training part."""
     svm = make_pipeline(StandardScaler(), SVC())
-    return GridSearchCV(svm, {"svc__C": [1, 10, 100]}, cv=3)
+    return GridSearchCV(svm, {"svc__C": [1, 10, 100]}, cv=2)
 
 
 def texture(squares: np.ndarray, numbers: np.ndarray) -> Judge:

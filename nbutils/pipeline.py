@@ -8,7 +8,7 @@ import ast
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import nbformat
@@ -21,6 +21,7 @@ from nbutils import paths
 from nbutils.paths import UserError
 
 DEFAULT_RUN = "custom_cnn"
+ONE_MODEL = {"01", "02", "03", "04", "05"}  # the way of one model; the others compare
 QUICK = {"EPOCHS": 2}
 FOLDED_CODE = """
 {%- extends 'lab/index.html.j2' -%}
@@ -30,17 +31,22 @@ FOLDED_CODE = """
 """
 
 
+def notebooks() -> dict[str, Path]:
+    """Return all notebooks by their numbers, in order."""
+    return {file.name[:2]: file for file in sorted(paths.NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))}
+
+
 def select(only: str | None = None) -> list[Path]:
-    """Return the notebooks in order, or those with the numbers named (`"02,03"`).
+    """Return the notebooks of `ONE_MODEL`, or those with the numbers named (`"02,03"`), in order.
 
     Raises UserError for a number that no notebook has.
     """
-    notebooks = {file.name[:2]: file for file in sorted(paths.NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))}
-    wanted = only.split(",") if only else list(notebooks)
-    unknown = [number for number in wanted if number not in notebooks]
+    known = notebooks()
+    wanted = only.split(",") if only else ONE_MODEL & known.keys()
+    unknown = [number for number in wanted if number not in known]
     if unknown:
-        raise UserError(f"no notebook {', '.join(unknown)}: choose from {', '.join(notebooks)}")
-    return [notebooks[number] for number in sorted(set(wanted))]
+        raise UserError(f"no notebook {', '.join(unknown)}: choose from {', '.join(known)}")
+    return [known[number] for number in sorted(set(wanted))]
 
 
 def parameters_of(notebook: Path) -> dict:
@@ -72,7 +78,8 @@ def run(notebooks: Sequence[Path], folder: Path, parameters: dict) -> Path:
         fails; what ran before is kept.
     """
     declared = {notebook: parameters_of(notebook) for notebook in notebooks}
-    _check(parameters, {k: v for defaults in declared.values() for k, v in defaults.items()})
+    defaults = {name: value for own in declared.values() for name, value in own.items()}
+    parameters = {name: _typed(name, value, defaults) for name, value in parameters.items()}
     executed = folder / "notebooks"
     executed.mkdir(parents=True, exist_ok=True)
     with _kernels_log(executed / "kernels.log"):
@@ -97,24 +104,20 @@ def _kernels_log(log: Path) -> Iterator[None]:
             sys.stderr = sys.__stderr__
 
 
-def _check(parameters: dict, defaults: dict) -> None:
-    for name, value in parameters.items():
-        if name not in defaults:
-            known = ", ".join(sorted(defaults))
-            raise UserError(f"no notebook of this run has {name}: choose from {known}")
-        default = defaults[name]
-        kinds = (int, float) if isinstance(default, float) else type(default)
-        if default is not None and not isinstance(value, kinds):
-            kind = type(default).__name__
-            raise UserError(f"{name} takes {kind} such as {default!r}, not {value!r}")
-
-
-def _literal(text: str):
-    """Read a value of the command line as Python would, or else as a word."""
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
+def _typed(name: str, value, defaults: dict):
+    """Return a parameter's value as its default's type; words are read as Python would."""
+    if name not in defaults:
+        known = ", ".join(sorted(defaults))
+        raise UserError(f"no notebook of this run has {name}: choose from {known}")
+    default = defaults[name]
+    if isinstance(value, str) and not isinstance(default, str):
+        with suppress(ValueError, SyntaxError):
+            value = ast.literal_eval(value)
+    kinds = (int, float) if isinstance(default, float) else type(default)
+    if default is not None and not isinstance(value, kinds):
+        kind = type(default).__name__
+        raise UserError(f"{name} takes {kind} such as {default!r}, not {value!r}")
+    return value
 
 
 def _execute(notebook: Path, executed: Path, parameters: dict) -> None:
@@ -170,7 +173,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--run", default=DEFAULT_RUN, help="folder below outputs/ (%(default)s)")
     parser.add_argument("--data", help="folder with the images (default: search)")
-    parser.add_argument("--only", metavar="NUMBERS", help="notebooks to run, such as 02,03")
+    parser.add_argument("--only", metavar="NUMBERS", help="such as 02,03 (default: 01 to 05)")
     parser.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
     parser.add_argument("--quick", action="store_true", help="two epochs, to see it work")
     chosen = parser.parse_args(arguments)
@@ -179,7 +182,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parameters["DATA_DIR"] = str(Path(chosen.data).expanduser().resolve())
     if chosen.quick and "02" in (chosen.only or "02"):
         parameters |= QUICK
-    parameters |= {name: _literal(value) for name, value in chosen.p}
+    parameters |= dict(chosen.p)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
         report = run(select(chosen.only), paths.run_folder(chosen.run), parameters)

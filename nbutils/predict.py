@@ -17,7 +17,7 @@ from nbutils import paths
 from nbutils.images import ImageError, symmetries, to_array
 from nbutils.paths import UserError
 
-DEFAULT_MODEL = "custom_cnn"
+DEFAULT_MODEL = "mobilenet_v2"
 BATCH = 8  # what stays in a processor's cache between layers
 
 

@@ -1,6 +1,7 @@
 """The shape that all notebooks share, and all of them run on SYNTHETIC images."""
 
 import ast
+import shutil
 import statistics
 
 import nbformat
@@ -10,7 +11,7 @@ from conftest import read_json
 
 from nbutils import paths, pipeline
 
-NOTEBOOKS = pipeline.select()
+NOTEBOOKS = list(pipeline.notebooks().values())
 ORDER = [notebook.stem for notebook in NOTEBOOKS]
 
 
@@ -136,6 +137,39 @@ def test_a_rerun_of_one_notebook_reads_the_others_files(run):
     (run / "errors.csv").unlink()
     assert pipeline.main(["--run", str(run), "--only", "03"]) == 0
     assert (run / "errors.csv").exists()
+
+
+def test_a_pretrained_model_goes_the_same_way(run, tmp_path):
+    """EfficientNet-Lite0 on SYNTHETIC images: its weights come with the packages."""
+    folder = tmp_path / "lite0"
+    folder.mkdir()
+    for name in ("audit.json", "split.csv", "SYNTHETIC.txt"):
+        shutil.copyfile(run / name, folder / name)
+    chosen = {"MODEL": "efficientnet_lite0", "SIZE": 64, "EPOCHS": 1, "VIEWS": 8}
+    arguments = [word for name, value in chosen.items() for word in ("-p", name, str(value))]
+    assert pipeline.main(["--run", str(folder), "--only", "02,03,04,05", *arguments]) == 0
+    history = pd.read_csv(folder / "history.csv")
+    assert history["epoch"].tolist() == [0, 1]
+    assert read_json(folder / "model.json")["views"] == 8
+    assert (folder / "cam_scores.csv").exists()
+
+
+def test_the_comparison_runs_on_a_split(run, tmp_path):
+    folder = tmp_path / "comparison"
+    folder.mkdir()
+    for name in ("audit.json", "split.csv", "SYNTHETIC.txt"):
+        shutil.copyfile(run / name, folder / name)
+    chosen = {"FIXED": "lbp_svm,custom_cnn,efficientnet_lite0", "BLOCKED": "lbp_svm"}
+    chosen |= {"HALVES": "lbp_svm", "CURVE": "lbp_svm", "REPEATS": 2, "COUNTS": "2,99", "DRAWS": 2}
+    chosen |= {"CNN_RUNS": str(run)}
+    arguments = [word for name, value in chosen.items() for word in ("-p", name, str(value))]
+    assert pipeline.main(["--run", str(folder), "--only", "06", *arguments]) == 0
+    table = pd.read_csv(folder / "comparison.csv").set_index("model")
+    assert {"lbp_svm", "custom_cnn", "efficientnet_lite0", "efficientnet_lite0 x8"} <= set(
+        table.index
+    )
+    assert (table[["parameters", "file_mb", "one_ms", "batch_ms", "memory_mb"]] > 0).all(axis=None)
+    assert "SYNTHETIC" in (folder / "outcomes.csv").read_text()
 
 
 def test_notebooks_name_what_they_miss(tmp_path, capfd):
