@@ -1,7 +1,5 @@
 """Networks in LiteRT's format, which a processor runs several times faster than Keras."""
 
-import contextlib
-import io
 import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,8 +14,16 @@ from nbutils import paths
 
 def export(model, file: Path) -> None:
     """Write a Keras model of one input and one output as a `.tflite` file in float32."""
-    with paths.replacing(file) as beside, contextlib.redirect_stdout(io.StringIO()):
-        model.export(beside, format="litert", verbose=False)
+    import tensorflow as tf
+
+    notes = tf.get_logger()
+    level = notes.level
+    notes.setLevel("ERROR")
+    try:
+        with paths.replacing(file) as beside:
+            model.export(beside, format="litert", verbose=False)
+    finally:
+        notes.setLevel(level)
 
 
 class Network:

@@ -90,8 +90,13 @@ def best_epoch(history: pd.DataFrame, epochs: int) -> int:
 
 
 def _line(row: dict, epochs: int, is_best: bool) -> str:
+    learned = (
+        "the trained start"
+        if np.isnan(row["loss"])
+        else (f"loss {row['loss']:.3f}  accuracy {row['accuracy']:.3f}")
+    )
     return (
-        f"epoch {row['epoch']:3d}/{epochs}  loss {row['loss']:.3f}  accuracy {row['accuracy']:.3f}"
+        f"epoch {row['epoch']:3d}/{epochs}  {learned:27}"
         f"  val_loss {row['val_loss']:.3f}  val_accuracy {row['val_accuracy']:.3f}"
         f"  {row['seconds']:.1f} s{'  best' if is_best else ''}"
     )
