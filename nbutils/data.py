@@ -1,8 +1,6 @@
 """Find the images, index them with their boxes, and hand them out as arrays."""
 
 import os
-import re
-import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,20 +8,11 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from nbutils import network, paths, synthetic
+from nbutils import layouts, network, paths, synthetic
 from nbutils.images import SUFFIXES, ImageError, decode, pixel_hash, square
 from nbutils.paths import UserError
 
 KAGGLE = "kaustubhdikshit/neu-surface-defect-database"
-NEU_CLASSES = (
-    "crazing",
-    "inclusion",
-    "patches",
-    "pitted_surface",
-    "rolled-in_scale",
-    "scratches",
-)
-NEU_CLS_PREFIXES = dict(zip(("Cr", "In", "Pa", "PS", "RS", "Sc"), NEU_CLASSES, strict=True))
 
 
 @dataclass(frozen=True)
@@ -54,14 +43,20 @@ def find(folder: str | Path | None = None) -> Source:
         if not asked.is_dir():
             raise UserError(f"{asked} is no folder: correct {by}, or leave it empty to search")
         return _source(asked, f"{by} names it")
-    for place in (paths.DATA / "NEU-DET", paths.ROOT.parent / "shared" / "NEU-DET"):
-        if place.is_dir():
-            return _source(place, "found in its usual place")
+    place = usual_place()
+    if place:
+        return _source(place, "found in its usual place")
     try:
         return Source(_download(), f"downloaded from Kaggle ({KAGGLE})", "NEU-DET")
     except OSError as error:
         reason = f"NEU-DET is neither in {paths.DATA} nor on Kaggle for this machine ({error})"
     return Source(synthetic.stand_in(paths.DATA / "SYNTHETIC"), reason, "SYNTHETIC")
+
+
+def usual_place() -> Path | None:
+    """Return where NEU-DET lies in or beside the checkout, if it does."""
+    places = (paths.DATA / "NEU-DET", paths.ROOT.parent / "shared" / "NEU-DET")
+    return next((place for place in places if place.is_dir()), None)
 
 
 def _source(folder: Path, reason: str) -> Source:
@@ -101,13 +96,15 @@ def index(folder: str | Path) -> pd.DataFrame:
         If the folder is missing, or holds no readable images of at least two classes.
     """
     folder = Path(folder).resolve()
-    files = _files(folder, SUFFIXES)
+    files = layouts.find_files(folder, SUFFIXES)
     if not files:
         raise UserError(f"{folder} holds no images ({', '.join(SUFFIXES)}): name another folder")
     skipped: dict[str, str] = {}
-    boxes = _boxes(folder, {file.stem for file in files}, skipped)
+    boxes = layouts.read_boxes(folder, {file.stem for file in files}, skipped)
     rows = []
-    for file, label, number in tqdm(_labels(folder, files), desc="Reading images", unit="image"):
+    for file, label, number in tqdm(
+        layouts.read_labels(folder, files), desc="Reading images", unit="image"
+    ):
         try:
             gray = decode(file.read_bytes(), str(file))
         except (ImageError, OSError) as error:
@@ -173,60 +170,3 @@ def _read(path: str, sha256: str) -> np.ndarray:
     if pixel_hash(gray) != sha256:
         raise UserError(f"{path} is not the image that was split: run 01_data_exploration again")
     return gray
-
-
-def _files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
-    if not folder.is_dir():
-        raise UserError(f"{folder} is no folder: name the one that holds the images")
-    found = (path for path in folder.rglob("*") if path.suffix.lower() in suffixes)
-    hidden = re.compile(r"^(\.|__)")
-    return sorted(
-        path
-        for path in found
-        if not any(hidden.match(part) for part in path.relative_to(folder).parts)
-    )
-
-
-def _labels(folder: Path, files: list[Path]) -> list[tuple[Path, str, int]]:
-    """Give each file its label and its number within the class."""
-    flat = {parent for parent in {file.parent for file in files} if _is_flat(parent, folder, files)}
-    labels = [_class_of(file.stem) if file.parent in flat else file.parent.name for file in files]
-    counted: dict[str, int] = {}
-    rows = []
-    for file, label in zip(files, labels, strict=True):
-        counted[label] = counted.get(label, 0) + 1
-        digits = re.search(r"(\d{1,9})$", file.stem)
-        rows.append((file, label, int(digits[1]) if digits else counted[label]))
-    return rows
-
-
-def _is_flat(parent: Path, folder: Path, files: list[Path]) -> bool:
-    """Tell whether the files of a folder are named by class, rather than the folder itself."""
-    if parent == folder or parent.name.lower() == "images":
-        return True
-    known = {_class_of(file.stem) for file in files if file.parent == parent} & set(NEU_CLASSES)
-    return len(known) > 1
-
-
-def _class_of(stem: str) -> str:
-    prefix = re.sub(r"[_\- ]?\d+$", "", stem)
-    return NEU_CLS_PREFIXES.get(prefix, prefix)
-
-
-def _boxes(folder: Path, stems: set[str], skipped: dict[str, str]) -> dict[str, list[tuple]]:
-    """Read the Pascal VOC files below a folder: stem of the image -> its boxes."""
-    boxes = {}
-    for file in _files(folder, (".xml",)):
-        if file.stem not in stems:
-            skipped[str(file)] = f"{file} has boxes for no image here: remove it or add the image"
-            continue
-        try:
-            boxes[file.stem] = [_box(node) for node in ET.parse(file).iter("object")]
-        except (ET.ParseError, ValueError, TypeError) as error:
-            skipped[str(file)] = f"{file} is no Pascal VOC file ({error}): save it again"
-    return boxes
-
-
-def _box(node: ET.Element) -> tuple[str, int, int, int, int]:
-    corners = (node.findtext(f"bndbox/{edge}") for edge in ("xmin", "ymin", "xmax", "ymax"))
-    return (node.findtext("name"), *(int(float(corner)) for corner in corners))

@@ -10,7 +10,7 @@ from scipy.sparse.csgraph import connected_components
 from sklearn.model_selection import StratifiedGroupKFold
 
 from nbutils import paths
-from nbutils.data import NEU_CLASSES
+from nbutils.layouts import NEU_CLASSES
 from nbutils.paths import UserError
 
 PARTS = ("train", "validation", "test")

@@ -13,7 +13,7 @@ from nbutils import models, paths
 from nbutils.backend import keras, tf
 
 COMMON = {"batch_size": 32, "weight_decay": 1e-4, "patience": 15, "head": False}
-RECIPES = {models.CUSTOM: {"epochs": 30, "learning_rate": 2e-3, "views": 8}}  # all others:
+RECIPES = {models.CUSTOM: {"epochs": 25, "learning_rate": 2e-3, "views": 8}}  # all others:
 FINE_TUNING = {"epochs": 8, "learning_rate": 2e-4, "views": 1}
 Arrays = tuple[np.ndarray, np.ndarray]  # images uint8 (n, size, size, 1), classes int (n,)
 

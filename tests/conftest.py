@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from nbutils import data, paths, splits, synthetic
+from nbutils import data, layouts, paths, splits, synthetic
 
 
 @pytest.fixture(scope="session")
@@ -44,7 +44,7 @@ def trained(tmp_path_factory):
     folder.mkdir()
     training.set_seeds(0)
     model = models.custom_cnn(classes=6, seed=0, size=32)
-    training.save(model, {"classes": list(data.NEU_CLASSES)}, folder)
+    training.save(model, {"classes": list(layouts.NEU_CLASSES)}, folder)
     return folder
 
 

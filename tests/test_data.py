@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from nbutils import data, network, paths, synthetic
+from nbutils import data, layouts, network, paths, synthetic
 from nbutils.paths import UserError
 
 
@@ -37,7 +37,7 @@ def copies(stand_in, folder, rename):
     return folder
 
 
-PREFIXES = {label: prefix for prefix, label in data.NEU_CLS_PREFIXES.items()}
+PREFIXES = {label: prefix for prefix, label in layouts.NEU_CLS_PREFIXES.items()}
 KAGGLE_PARTS = {"1": "train", "2": "validation"}
 LAYOUTS = {
     "flat with IMAGES": lambda label, n: f"IMAGES/{label}_{n}.jpg",
@@ -52,7 +52,7 @@ LAYOUTS = {
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_layouts_give_the_same_labels_and_numbers(layout, stand_in, tmp_path):
     table = data.index(copies(stand_in, tmp_path, LAYOUTS[layout]))
-    assert table["label"].tolist() == [label for label in data.NEU_CLASSES for _ in range(2)]
+    assert table["label"].tolist() == [label for label in layouts.NEU_CLASSES for _ in range(2)]
     assert table["number"].tolist() == [1, 2] * 6
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nbutils import data, paths, predict
+from nbutils import data, layouts, paths, predict
 from nbutils.images import ImageError
 from nbutils.paths import UserError
 from nbutils.predict import Prediction, load_predictor
@@ -103,7 +103,7 @@ def test_command_line(trained, tmp_path, capsys):
     assert predict.main([*arguments, "--model", str(trained), "--csv"]) == 1
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert float(rows[0]["confidence"]) == pytest.approx(
-        max(float(rows[0][label]) for label in data.NEU_CLASSES)
+        max(float(rows[0][label]) for label in layouts.NEU_CLASSES)
     )
     assert "not a readable image" in rows[1]["error"]
     assert "No such file" in rows[2]["error"]

@@ -1,16 +1,19 @@
 """Facts of the real NEU-DET, where it is found."""
 
+from pathlib import Path
+
 import pytest
 
-from nbutils import audit, data, splits
+from nbutils import audit, data, layouts, metrics, paths, reference, splits
+from nbutils.predict import load_predictor
 
 
 @pytest.fixture(scope="module")
 def table():
-    source = data.find()
-    if source.name != "NEU-DET":
-        pytest.skip("NEU-DET is not on this machine")
-    return data.index(source.folder)
+    place = data.usual_place()
+    if place is None:
+        pytest.skip("NEU-DET is neither in data/ nor in ../shared")
+    return data.index(place)
 
 
 pytestmark = pytest.mark.real_data
@@ -18,7 +21,7 @@ pytestmark = pytest.mark.real_data
 
 def test_neu_det_is_as_published(table):
     assert len(table) == 1800
-    assert table["label"].value_counts().to_dict() == dict.fromkeys(data.NEU_CLASSES, 300)
+    assert table["label"].value_counts().to_dict() == dict.fromkeys(layouts.NEU_CLASSES, 300)
     assert (table[["width", "height"]] == 200).all(axis=None)
     assert table.attrs["skipped"] == {}
     assert audit.has_second_class(table).sum() == 123
@@ -35,3 +38,15 @@ def test_the_fixed_split_is_the_default_and_separates_some_twins(table):
     numbers = table["number"]
     named = set(zip(numbers[pairs["a"]], numbers[pairs["b"]], strict=True))
     assert {(101, 105), (171, 292)} <= named
+
+
+@pytest.mark.parametrize("name", reference.MODELS)
+def test_shipped_models_reproduce_their_metrics(table, name):
+    folder = paths.ROOT / "outputs" / "reference" / name
+    part = splits.make_split(table, "fixed", paths.read_json(folder / "metrics.json", "")["seed"])
+    test = table[part == "test"]
+    files = [Path(path).read_bytes() for path in test["path"]]
+    found = metrics.summary(metrics.prediction_table(test, load_predictor(folder).predict(files)))
+    shipped = paths.read_json(folder / "metrics.json", "")["test"]
+    assert found["errors"] == shipped["errors"]
+    assert found["log_loss"] == pytest.approx(shipped["log_loss"], abs=1e-4)

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from nbutils import splits
-from nbutils.data import NEU_CLASSES
+from nbutils.layouts import NEU_CLASSES
 from nbutils.paths import UserError
 
 

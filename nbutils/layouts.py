@@ -1,0 +1,79 @@
+"""How folders of images name their classes, and where their boxes are."""
+
+import re
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+from nbutils.paths import UserError
+
+NEU_CLASSES = (
+    "crazing",
+    "inclusion",
+    "patches",
+    "pitted_surface",
+    "rolled-in_scale",
+    "scratches",
+)
+NEU_CLS_PREFIXES = dict(zip(("Cr", "In", "Pa", "PS", "RS", "Sc"), NEU_CLASSES, strict=True))
+
+
+def find_files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
+    """Return the files below a folder that end so, sorted, none of them hidden."""
+    if not folder.is_dir():
+        raise UserError(f"{folder} is no folder: name the one that holds the images")
+    found = (path for path in folder.rglob("*") if path.suffix.lower() in suffixes)
+    hidden = re.compile(r"^(\.|__)")
+    return sorted(
+        path
+        for path in found
+        if not any(hidden.match(part) for part in path.relative_to(folder).parts)
+    )
+
+
+def read_labels(folder: Path, files: list[Path]) -> list[tuple[Path, str, int]]:
+    """Return each file with its label and its number within the class."""
+    flat = {parent for parent in {file.parent for file in files} if _is_flat(parent, folder, files)}
+    labels = [_class_of(file.stem) if file.parent in flat else file.parent.name for file in files]
+    counted: dict[str, int] = {}
+    rows = []
+    for file, label in zip(files, labels, strict=True):
+        counted[label] = counted.get(label, 0) + 1
+        digits = re.search(r"(\d{1,9})$", file.stem)
+        rows.append((file, label, int(digits[1]) if digits else counted[label]))
+    return rows
+
+
+def _is_flat(parent: Path, folder: Path, files: list[Path]) -> bool:
+    """Tell whether the files of a folder are named by class, rather than the folder itself."""
+    if parent == folder or parent.name.lower() == "images":
+        return True
+    known = {_class_of(file.stem) for file in files if file.parent == parent} & set(NEU_CLASSES)
+    return len(known) > 1
+
+
+def _class_of(stem: str) -> str:
+    prefix = re.sub(r"[_\- ]?\d+$", "", stem)
+    return NEU_CLS_PREFIXES.get(prefix, prefix)
+
+
+def read_boxes(folder: Path, stems: set[str], skipped: dict[str, str]) -> dict[str, list[tuple]]:
+    """Read the Pascal VOC files below a folder: stem of the image -> its boxes.
+
+    A box is (label, xmin, ymin, xmax, ymax) in pixels. Files that are of no use are entered into
+    `skipped` with the reason.
+    """
+    boxes = {}
+    for file in find_files(folder, (".xml",)):
+        if file.stem not in stems:
+            skipped[str(file)] = f"{file} has boxes for no image here: remove it or add the image"
+            continue
+        try:
+            boxes[file.stem] = [_box(node) for node in ET.parse(file).iter("object")]
+        except (ET.ParseError, ValueError, TypeError) as error:
+            skipped[str(file)] = f"{file} is no Pascal VOC file ({error}): save it again"
+    return boxes
+
+
+def _box(node: ET.Element) -> tuple[str, int, int, int, int]:
+    corners = (node.findtext(f"bndbox/{edge}") for edge in ("xmin", "ymin", "xmax", "ymax"))
+    return (node.findtext("name"), *(int(float(corner)) for corner in corners))

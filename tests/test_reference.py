@@ -1,0 +1,56 @@
+"""What ships: models of a fitting size, and prose that says what their files say."""
+
+import io
+
+import pytest
+from PIL import Image
+
+from nbutils import paths, reference
+from nbutils.predict import load_predictor
+
+REFERENCE = paths.ROOT / "outputs" / "reference"
+
+
+def test_the_readme_and_the_card_say_what_the_files_say():
+    readme = paths.ROOT / "README.md"
+    assert reference.with_results(readme, REFERENCE) == readme.read_text(encoding="utf-8")
+    card = (REFERENCE / "README.md").read_text(encoding="utf-8")
+    assert reference.card(REFERENCE) == card
+
+
+def test_the_models_are_small_and_without_optimizer_state():
+    files = list(REFERENCE.rglob("model.keras"))
+    assert sum(file.stat().st_size for file in files) <= reference.LIMIT
+    assert {file.parent.name for file in files} == set(reference.MODELS)
+
+
+@pytest.mark.parametrize("name", reference.MODELS)
+def test_each_model_answers(name, gray):
+    file = io.BytesIO()
+    Image.fromarray(gray).save(file, "PNG")
+    predictor = load_predictor(REFERENCE / name)
+    [prediction] = predictor.predict([file.getvalue()])
+    assert sum(prediction.probabilities.values()) == pytest.approx(1)
+    assert predictor.views == paths.read_json(REFERENCE / name / "model.json", "")["views"]
+
+
+def test_nothing_synthetic_is_shipped():
+    assert not [file for file in REFERENCE.rglob("*") if "SYNTHETIC" in file.name]
+    for file in [*REFERENCE.rglob("*.json"), *REFERENCE.rglob("*.csv")]:
+        assert "SYNTHETIC" not in file.read_text(encoding="utf-8")
+
+
+def test_a_synthetic_run_is_not_shipped(outputs):
+    run = outputs / reference.MODELS[0]
+    run.mkdir(parents=True)
+    paths.mark_synthetic(run, "drawn")
+    with pytest.raises(paths.UserError, match="is SYNTHETIC"):
+        reference.collect(outputs / "reference")
+    with pytest.raises(paths.UserError, match=r"model\.keras is missing"):
+        paths.mark_synthetic(run, None)
+        reference.collect(outputs / "reference")
+
+
+def test_no_shipped_file_names_a_machine():
+    for file in [*REFERENCE.rglob("*.json"), *REFERENCE.rglob("*.csv")]:
+        assert "/shared/" not in file.read_text(encoding="utf-8"), file
