@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from nbutils import models, paths
+from nbutils import corruptions, models, paths
 from nbutils.backend import keras, tf
 
-COMMON = {"batch_size": 32, "weight_decay": 1e-4, "patience": 15, "head": False}
-RECIPES = {models.CUSTOM: {"epochs": 25, "learning_rate": 2e-3, "views": 8}}  # all others:
+COMMON = {"batch_size": 32, "weight_decay": 1e-4, "patience": 15, "head": False, "corruption": 0.0}
+RECIPES = {models.CUSTOM: {"epochs": 30, "learning_rate": 2e-3, "views": 8}}  # all others:
 FINE_TUNING = {"epochs": 8, "learning_rate": 2e-4, "views": 1}
 Arrays = tuple[np.ndarray, np.ndarray]  # images uint8 (n, size, size, 1), classes int (n,)
 
@@ -133,8 +133,9 @@ def fit(
     settings
         `epochs`, `batch_size`, `learning_rate` (the peak: warm-up, then cosine to zero),
         `weight_decay`, `patience` (epochs), `seed`, `head` (whether the weights at the start are
-        trained already: they are then epoch 0, and may be the best), and whatever else must not
-        differ on resuming.
+        trained already: they are then epoch 0, and may be the best), `corruption` (strength, as
+        `corruptions.spoil` takes it; validation then has a corrupted copy of each image too), and
+        whatever else must not differ on resuming.
 
     Returns
     -------
@@ -152,11 +153,11 @@ def fit(
     record = Record(run / "history.csv", best, settings["epochs"], settings["patience"])
     tensorboard = keras.callbacks.TensorBoard(run / "tensorboard", write_graph=False)
     backup = keras.callbacks.BackupAndRestore(state / "backup", double_checkpoint=True)
-    judges = _batches(validation, settings["batch_size"])
+    judges = _batches(_judges(validation, settings), settings["batch_size"])
     if settings["head"]:
         record.judge_start(model, judges)
     model.fit(
-        _batches(train, settings["batch_size"], settings["seed"]),
+        _batches(train, settings["batch_size"], settings["seed"], settings["corruption"]),
         validation_data=judges,
         epochs=settings["epochs"],
         callbacks=[record, tensorboard, backup],
@@ -165,6 +166,16 @@ def fit(
     )
     model.load_weights(best)
     return pd.DataFrame(record.rows)
+
+
+def _judges(validation: Arrays, settings: dict) -> Arrays:
+    """Return the validation images, and a corrupted copy of each where training corrupts."""
+    if not settings["corruption"]:
+        return validation
+    squares, numbers = validation
+    seeds = np.arange(len(squares)) + 1_000_000 * (1 + settings["seed"])
+    spoiled = corruptions.spoil(squares, seeds, settings["corruption"])
+    return np.concatenate([squares, spoiled]), np.concatenate([numbers, numbers])
 
 
 def set_seeds(seed: int) -> None:
@@ -214,9 +225,26 @@ def _optimizer(settings: dict, steps: int) -> keras.optimizers.Optimizer:
     return keras.optimizers.AdamW(schedule, weight_decay=settings["weight_decay"])
 
 
-def _batches(arrays: Arrays, batch_size: int, seed: int | None = None) -> tf.data.Dataset:
-    """Batch arrays; with a seed, in a new order each epoch."""
+def _batches(
+    arrays: Arrays, batch_size: int, seed: int | None = None, corruption: float = 0.0
+) -> tf.data.Dataset:
+    """Batch arrays; with a seed, in a new order each epoch, and newly corrupted."""
     rows = tf.data.Dataset.from_tensor_slices(arrays)
     if seed is not None:
         rows = rows.shuffle(len(arrays[0]), seed=seed)
-    return rows.batch(batch_size).prefetch(tf.data.AUTOTUNE)
+    batches = rows.batch(batch_size)
+    if corruption:
+        seeds = tf.data.Dataset.random(seed, rerandomize_each_iteration=True).batch(batch_size)
+        batches = tf.data.Dataset.zip(batches, seeds).map(
+            lambda rows, seeds: (_spoiled(rows[0], seeds, corruption), rows[1]), tf.data.AUTOTUNE
+        )
+    return batches.prefetch(tf.data.AUTOTUNE)
+
+
+def _spoiled(images: tf.Tensor, seeds: tf.Tensor, corruption: float) -> tf.Tensor:
+    spoiled = tf.numpy_function(
+        lambda squares, each: corruptions.spoil(squares, each[: len(squares)], corruption),
+        (images, seeds),
+        tf.uint8,
+    )
+    return tf.ensure_shape(spoiled, images.shape)

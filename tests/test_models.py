@@ -15,6 +15,7 @@ SETTINGS = {
     "patience": 9,
     "seed": 0,
     "head": False,
+    "corruption": 0.0,
 }
 
 
@@ -128,6 +129,24 @@ def test_recipe():
     own = training.recipe("custom_cnn", epochs=None, learning_rate=None)
     assert own == training.RECIPES["custom_cnn"]
     assert training.recipe("mobilenet_v2", epochs=0)["epochs"] == 0
+
+
+def test_training_corrupts_anew_each_epoch_and_validates_on_both(arrays, tmp_path):
+    seen = []
+    batches = training._batches(arrays, 8, seed=0, corruption=1.0)
+    for _ in range(2):
+        epoch = [(images.numpy(), numbers.numpy()) for images, numbers in batches]
+        order = np.argsort(np.concatenate([numbers for _, numbers in epoch]), kind="stable")
+        seen.append(np.concatenate([images for images, _ in epoch])[order])
+    assert seen[0].shape == arrays[0].shape
+    assert not np.array_equal(*seen)
+    again = training._batches(arrays, 8, seed=0, corruption=1.0)
+    assert np.array_equal(next(iter(again))[0], next(iter(training._batches(arrays, 8, 0, 1.0)))[0])
+    squares, numbers = training._judges(arrays, SETTINGS | {"corruption": 1.0})
+    assert len(squares) == len(numbers) == 2 * len(arrays[0])
+    assert np.array_equal(squares[: len(arrays[0])], arrays[0])
+    _, history = fit(arrays, tmp_path, corruption=0.5, epochs=1)
+    assert len(history) == 1
 
 
 def test_other_settings_start_anew(arrays, tmp_path, monkeypatch, capsys):

@@ -1,0 +1,49 @@
+"""Corruptions: seeded, graded, and of the image's shape."""
+
+import numpy as np
+import pytest
+
+from nbutils import corruptions, synthetic
+from nbutils.corruptions import FAMILIES, SEVERITIES, corrupt
+
+
+@pytest.fixture(scope="module")
+def steel():
+    """A SYNTHETIC scratch: uint8, 200 x 200."""
+    return synthetic.draw("scratches", np.random.default_rng(0))[0]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_families_grow_with_severity_and_keep_the_shape(family, steel):
+    changes = []
+    for severity in (0, *SEVERITIES):
+        spoiled = corrupt(steel, family, severity, np.random.default_rng(1))
+        assert spoiled.shape == steel.shape
+        assert spoiled.dtype == np.uint8
+        changes.append(np.abs(spoiled.astype(float) - steel).mean())
+    assert changes[0] < 2, "severity 0 is next to nothing"
+    assert all(np.diff(changes) > 0)
+    assert changes[-1] > 3
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_families_are_drawn_by_their_seed(family, steel):
+    first, again = (corrupt(steel, family, 3, np.random.default_rng(7)) for _ in range(2))
+    assert np.array_equal(first, again)
+
+
+@pytest.mark.parametrize("snr", [50, 40, 30, 20])
+def test_noise_has_the_ratio_asked_for(snr):
+    gray = np.full((200, 200), 120, np.uint8)
+    noise = corruptions.add_noise(gray, snr, np.random.default_rng(0)).astype(float) - gray
+    measured = 10 * np.log10(120**2 / (noise.var() + 1e-9))
+    assert measured == pytest.approx(snr, abs=1.5)  # gray values are rounded
+
+
+def test_motion_blur_smears_a_point_into_a_line():
+    point = np.zeros((101, 101), np.uint8)
+    point[50, 50] = 255
+    line = corrupt(point, "motion_blur", 5, np.random.default_rng(0)) > 5
+    rows, columns = np.nonzero(line)
+    spread = np.linalg.eigvalsh(np.cov(rows, columns))
+    assert spread[1] > 10 * spread[0]
