@@ -1,9 +1,9 @@
 """Train a model so that an interruption costs one epoch at most."""
 
+import hashlib
 import json
 import platform
 import shutil
-import time
 from pathlib import Path
 
 import numpy as np
@@ -11,104 +11,43 @@ import pandas as pd
 
 from nbutils import corruptions, models, paths
 from nbutils.backend import keras, tf
+from nbutils.paths import UserError
+from nbutils.progress import Record, best_epoch
 
+BACKUP = "backup"  # Keras' own state, in `training/` of a run
 COMMON = {"batch_size": 32, "weight_decay": 1e-4, "patience": 15, "head": False, "corruption": 0.0}
-RECIPES = {models.CUSTOM: {"epochs": 30, "learning_rate": 2e-3, "views": 8}}  # all others:
+RECIPES = {models.CUSTOM: {"epochs": 25, "learning_rate": 2e-3, "views": 8}}  # all others:
 FINE_TUNING = {"epochs": 8, "learning_rate": 2e-4, "views": 1}
+RULES = {  # setting -> what it has to be, in code and in words
+    "epochs": (lambda value: isinstance(value, int) and value >= 0, "give a whole number"),
+    "batch_size": (lambda value: isinstance(value, int) and value > 0, "give 1 or more images"),
+    "patience": (lambda value: isinstance(value, int) and value > 0, "give 1 or more epochs"),
+    "views": (lambda value: value in (1, 8), "give 1 or 8"),
+    "learning_rate": (lambda value: _is_number(value) and value > 0, "give a number over 0"),
+    "weight_decay": (lambda value: _is_number(value) and value >= 0, "give 0 or more"),
+    "corruption": (lambda value: _is_number(value) and 0 <= value <= 1, "give 0 to 1"),
+}
 Arrays = tuple[np.ndarray, np.ndarray]  # images uint8 (n, size, size, 1), classes int (n,)
-
-
-class Record(keras.callbacks.Callback):
-    """Keep `history.csv` and the best weights, print a line an epoch, and stop early.
-
-    Keras' own callbacks forget their best value when a run is resumed; this one reads it from
-    the history, which is cut to the epochs that the resumed model has seen.
-    """
-
-    def __init__(self, history: Path, best: Path, epochs: int, patience: int):
-        super().__init__()
-        self.history, self.best, self.epochs, self.patience = history, best, epochs, patience
-        self.rows = pd.read_csv(history).to_dict("records") if history.exists() else []
-        self.start = 0.0
-
-    def judge_start(self, model: keras.Model, validation: tf.data.Dataset) -> None:
-        """Enter the weights that training starts from as epoch 0, unless it was done before."""
-        self.set_model(model)
-        model.optimizer.build(model.trainable_variables)
-        if not self.rows:
-            self.start = time.perf_counter()
-            loss, accuracy = model.evaluate(validation, verbose=0)
-            self._enter(0, {"val_loss": loss, "val_accuracy": accuracy})
-            self.start = 0.0
-
-    def on_epoch_begin(self, epoch, logs=None):
-        """Drop what is to be trained again."""
-        if epoch and not self.start:
-            print(f"resumed after epoch {epoch}", flush=True)
-        self.rows = [row for row in self.rows if row["epoch"] <= epoch]
-        self.start = time.perf_counter()
-
-    def on_epoch_end(self, epoch, logs=None):
-        """Enter the epoch, and maybe stop."""
-        self._enter(epoch + 1, logs)
-        lowest = min(self.rows, key=lambda row: row["val_loss"])
-        if epoch + 1 - lowest["epoch"] >= self.patience:
-            print(f"stopped: no better for {self.patience} epochs", flush=True)
-            self.model.stop_training = True
-
-    def _enter(self, epoch: int, measures: dict) -> None:
-        """Write an epoch into the history, and its weights if they are the best."""
-        row = {"epoch": epoch, "loss": np.nan, "accuracy": np.nan, **measures}
-        row["learning_rate"] = float(self.model.optimizer.learning_rate) if epoch else 0.0
-        row["seconds"] = time.perf_counter() - self.start
-        self.rows.append(row)
-        is_best = best_epoch(pd.DataFrame(self.rows), self.epochs) == epoch
-        if is_best:
-            with paths.replacing(self.best) as beside:
-                self.model.save_weights(beside)
-        paths.write_csv(pd.DataFrame(self.rows), self.history)
-        print(_line(row, self.epochs, is_best), flush=True)
-
-
-def best_epoch(history: pd.DataFrame, epochs: int) -> int:
-    """Return the epoch with the lowest validation loss among those that count.
-
-    Early epochs count only until later ones are there: while the learning rate is high, the
-    validation loss jumps, and a low one is luck. Those that count are the start and the last
-    third.
-
-    Parameters
-    ----------
-    history
-        Columns epoch (0 for trained weights at the start) and val_loss.
-    epochs
-        Of the whole schedule.
-    """
-    early = history["epoch"].between(1, epochs * 2 // 3)
-    ranking = history.assign(early=early).sort_values(["early", "val_loss"], kind="stable")
-    return int(ranking["epoch"].iloc[0])
-
-
-def _line(row: dict, epochs: int, is_best: bool) -> str:
-    learned = (
-        "the trained start"
-        if np.isnan(row["loss"])
-        else (f"loss {row['loss']:.3f}  accuracy {row['accuracy']:.3f}")
-    )
-    return (
-        f"epoch {row['epoch']:3d}/{epochs}  {learned:27}"
-        f"  val_loss {row['val_loss']:.3f}  val_accuracy {row['val_accuracy']:.3f}"
-        f"  {row['seconds']:.1f} s{'  best' if is_best else ''}"
-    )
 
 
 def recipe(name: str, **chosen) -> dict:
     """Return a network's own settings, with those that were chosen and are not None.
 
-    They are what `fit` takes, and views (averaged at prediction).
+    They are what `fit` takes, and views (averaged at prediction). Raises UserError for a value that
+    cannot be.
     """
-    own = COMMON | RECIPES.get(name, FINE_TUNING)
-    return own | {key: value for key, value in chosen.items() if value is not None}
+    chosen = {key: value for key, value in chosen.items() if value is not None}
+    settings = COMMON | RECIPES.get(name, FINE_TUNING) | chosen
+    for key, (fits, words) in RULES.items():
+        if not fits(settings[key]):
+            raise UserError(f"{key.upper()} {settings[key]!r}: {words}")
+    if not settings["epochs"] and not settings["head"]:
+        raise UserError("EPOCHS 0 leaves a network without a trained head untrained: give it some")
+    return settings
+
+
+def _is_number(value) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def fit(
@@ -120,7 +59,7 @@ def fit(
 ) -> pd.DataFrame:
     """Train a model and leave it with the weights of its `best_epoch`.
 
-    An interrupted run with the same settings goes on where it was; other settings start anew.
+    An interrupted run with the same settings and images goes on where it was; others start anew.
 
     Parameters
     ----------
@@ -142,17 +81,16 @@ def fit(
     One row an epoch: epoch, loss, accuracy, val_loss, val_accuracy, learning_rate, seconds.
     """
     state = run / "training"
-    _forget_other(state, settings)
+    _forget_other(state, settings | {"images": _digest(train, validation)})
     steps = -(-len(train[0]) // settings["batch_size"])
     model.compile(
         optimizer=_optimizer(settings, steps),
         loss="sparse_categorical_crossentropy",
         metrics=["accuracy"],
     )
-    best = state / "best.weights.h5"
-    record = Record(run / "history.csv", best, settings["epochs"], settings["patience"])
+    record = Record(run / "history.csv", state, settings["epochs"], settings["patience"])
     tensorboard = keras.callbacks.TensorBoard(run / "tensorboard", write_graph=False)
-    backup = keras.callbacks.BackupAndRestore(state / "backup", double_checkpoint=True)
+    backup = keras.callbacks.BackupAndRestore(state / BACKUP, double_checkpoint=True)
     judges = _batches(_judges(validation, settings), settings["batch_size"])
     if settings["head"]:
         record.judge_start(model, judges)
@@ -164,8 +102,9 @@ def fit(
         shuffle=False,  # the data set shuffles
         verbose=0,
     )
-    model.load_weights(best)
-    return pd.DataFrame(record.rows)
+    history = pd.DataFrame(record.rows)
+    model.load_weights(record.weights_of(best_epoch(history, settings["epochs"])))
+    return history
 
 
 def _judges(validation: Arrays, settings: dict) -> Arrays:
@@ -203,15 +142,25 @@ def versions() -> dict[str, str]:
 
 
 def _forget_other(state: Path, settings: dict) -> None:
-    """Remove the state of an interrupted run that had other settings."""
+    """Remove what is left of a run that had other settings, or that cannot be resumed."""
     file = state / "settings.json"
     text = json.dumps(settings, indent=2, sort_keys=True)
-    if not file.exists() or file.read_text(encoding="utf-8") != text:
+    same = file.exists() and file.read_text(encoding="utf-8") == text
+    if not (same and any((state / BACKUP).glob("*"))):
         shutil.rmtree(state, ignore_errors=True)
         shutil.rmtree(state.parent / "tensorboard", ignore_errors=True)
         (state.parent / "history.csv").unlink(missing_ok=True)
         state.mkdir(parents=True)
         file.write_text(text, encoding="utf-8")
+
+
+def _digest(*parts: Arrays) -> str:
+    """Return what stands for the images and their class numbers."""
+    digest = hashlib.sha256()
+    for squares, numbers in parts:
+        digest.update(squares.tobytes())
+        digest.update(numbers.tobytes())
+    return digest.hexdigest()
 
 
 def _optimizer(settings: dict, steps: int) -> keras.optimizers.Optimizer:

@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nbutils import models, training
+from nbutils import models, progress, training
 from nbutils.backend import keras
+from nbutils.paths import UserError
 
 SETTINGS = {
     "epochs": 4,
@@ -57,7 +58,7 @@ def test_custom_cnn_ignores_light_and_gives_probabilities():
 
 def test_training_learns_and_keeps_the_best_epoch(arrays, tmp_path):
     model, history = fit(arrays, tmp_path, epochs=12)
-    best = history["val_loss"][history["epoch"] > 8].min()
+    best = history["val_loss"][history["epoch"] > 9].min()
     loss, accuracy = model.evaluate(*arrays, verbose=0, batch_size=8)
     assert loss == pytest.approx(best, abs=1e-3)
     assert accuracy > 0.9
@@ -65,18 +66,23 @@ def test_training_learns_and_keeps_the_best_epoch(arrays, tmp_path):
     assert any((tmp_path / "tensorboard").rglob("events*"))
 
 
-def test_training_goes_on_after_an_interruption(arrays, tmp_path, monkeypatch, capsys):
-    _, whole = fit(arrays, tmp_path / "whole")
-    write = training.paths.write_csv
+def cut_after(epochs, arrays, run, monkeypatch):
+    """Stop a training as a power cut does, between an epoch's history and its backup."""
+    write = progress.paths.write_csv
 
     def interrupt(table, path):
         write(table, path)
-        if len(table) == 3:
+        if len(table) == epochs:
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(training.paths, "write_csv", interrupt)
-        fit(arrays, tmp_path / "cut")
+        patch.setattr(progress.paths, "write_csv", interrupt)
+        fit(arrays, run)
+
+
+def test_training_goes_on_after_an_interruption(arrays, tmp_path, monkeypatch, capsys):
+    _, whole = fit(arrays, tmp_path / "whole")
+    cut_after(3, arrays, tmp_path / "cut", monkeypatch)
     assert len(pd.read_csv(tmp_path / "cut" / "history.csv")) == 3
     capsys.readouterr()
     _, resumed = fit(arrays, tmp_path / "cut")
@@ -91,14 +97,15 @@ def test_training_goes_on_after_an_interruption(arrays, tmp_path, monkeypatch, c
     [
         ([5, 1, 4, 3, 2, 3], 1, 5),  # epochs 1 to 4 of 6 are early
         ([5, 1, 4], 1, 2),  # so far
+        ([2.5, 1, 1], 0, 1),  # a stop before the last fifth: all count
         ([2.5, 1, 1, 1, 1, 3, 4], 0, 0),  # the trained start was best
         ([2.5, 1, 1, 1, 1, 3, 2], 0, 6),
     ],
 )
-def test_the_last_third_and_a_trained_start_compete(losses, first, kept):
+def test_the_last_fifth_and_a_trained_start_compete(losses, first, kept):
     epochs = range(first, first + len(losses))
     history = pd.DataFrame({"epoch": epochs, "val_loss": losses})
-    assert training.best_epoch(history, 6) == kept
+    assert progress.best_epoch(history, 6) == kept
 
 
 def test_a_trained_start_is_epoch_0_and_is_kept_where_training_spoils_it(arrays, tmp_path):
@@ -112,7 +119,7 @@ def test_a_trained_start_is_epoch_0_and_is_kept_where_training_spoils_it(arrays,
         SETTINGS | {"head": True, "learning_rate": 5.0, "epochs": 2},
     )
     assert history["epoch"].tolist() == [0, 1, 2]
-    assert training.best_epoch(history, 2) == 0
+    assert progress.best_epoch(history, 2) == 0
     for weights, old in zip(trained.get_weights(), before, strict=True):
         assert np.array_equal(weights, old)
 
@@ -127,8 +134,34 @@ def test_no_epochs_leave_a_trained_start_as_it_is(arrays, tmp_path):
 
 def test_recipe():
     own = training.recipe("custom_cnn", epochs=None, learning_rate=None)
-    assert own == training.RECIPES["custom_cnn"]
-    assert training.recipe("mobilenet_v2", epochs=0)["epochs"] == 0
+    assert own == training.COMMON | training.RECIPES["custom_cnn"]
+    assert training.recipe("mobilenet_v2", epochs=0, head=True)["epochs"] == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("epochs", 0),
+        ("epochs", "ten"),
+        ("batch_size", 0),
+        ("patience", 0),
+        ("views", 9),
+        ("learning_rate", -1),
+        ("corruption", 2),
+    ],
+)
+def test_settings_that_cannot_be_are_refused_before_training(name, value):
+    with pytest.raises(UserError, match=f"{name.upper()} {value!r}"):
+        training.recipe("custom_cnn", **{name: value})
+
+
+def test_an_interrupted_run_is_not_resumed_with_other_images(arrays, tmp_path, monkeypatch, capsys):
+    cut_after(2, arrays, tmp_path, monkeypatch)
+    others = arrays[0][::-1].copy(), arrays[1][::-1].copy()
+    capsys.readouterr()
+    _, history = fit(others, tmp_path)
+    assert "resumed" not in capsys.readouterr().out
+    assert len(history) == 4
 
 
 def test_training_corrupts_anew_each_epoch_and_validates_on_both(arrays, tmp_path):
@@ -150,13 +183,8 @@ def test_training_corrupts_anew_each_epoch_and_validates_on_both(arrays, tmp_pat
 
 
 def test_other_settings_start_anew(arrays, tmp_path, monkeypatch, capsys):
-    def interrupt(*_):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(training.Record, "on_epoch_begin", lambda self, epoch, logs: epoch and 1 / 0)
-        patch.setattr(training.Record, "on_epoch_end", interrupt)
-        fit(arrays, tmp_path)
+    cut_after(3, arrays, tmp_path, monkeypatch)
+    capsys.readouterr()
     _, history = fit(arrays, tmp_path, epochs=2)
     assert "resumed" not in capsys.readouterr().out
     assert len(history) == 2
