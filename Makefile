@@ -3,7 +3,7 @@ PYTHON ?= python3
 RUN ?= custom_cnn
 BIN := .venv/bin
 
-.PHONY: setup pipeline comparison reference test lab demo lint lock
+.PHONY: setup pipeline comparison robustness reference test lab demo lint lock
 setup: .venv/ready
 
 .venv/ready: requirements.lock pyproject.toml
@@ -19,6 +19,9 @@ pipeline: setup
 
 comparison: setup
 	$(BIN)/python -m nbutils.pipeline --run comparison --only 01,06 $(ARGS)
+
+robustness: setup
+	$(BIN)/python -m nbutils.pipeline --run robustness --only 01,07 $(ARGS)
 
 reference: setup
 	$(BIN)/python -m nbutils.pipeline --run custom_cnn

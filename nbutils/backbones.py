@@ -31,7 +31,7 @@ def add(name: str, images, alpha: float, weights: str | None = "imagenet"):
     images
         Tensor (batch, size, size, 3) in [0, 255].
     alpha
-        Width of the MobileNets; the others have none.
+        Width of MobileNet and MobileNetV2; the others have none.
     weights
         `imagenet`, or None for random ones.
 
@@ -44,11 +44,12 @@ def add(name: str, images, alpha: float, weights: str | None = "imagenet"):
     UserError
         If there is no such backbone, or its weights cannot be had.
     """
-    if name == LITE0:
+    key = _key(name)
+    if key == _key(LITE0):
         return _lite0(images, weights)
     constructor = _constructor(name)
     module = sys.modules[constructor.__module__]
-    options = {"alpha": alpha} if name.startswith("mobilenet") else {}
+    options = {"alpha": alpha} if key in ("mobilenet", "mobilenetv2") else {}
     with _weights_from_caches(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*input_shape. is undefined or non-square")
         built = constructor(
@@ -71,12 +72,16 @@ def _lite0(images, weights: str | None):
 
 def _constructor(name: str):
     classes = known()
-    key = name.replace("_", "").lower()
+    key = _key(name)
     if key not in classes:
-        near = difflib.get_close_matches(key, [*classes, LITE0.replace("_", "")], n=3)
+        near = difflib.get_close_matches(key, [*classes, _key(LITE0)], n=3)
         hint = f"did you mean {' or '.join(near)}?" if near else "see keras.io/api/applications"
         raise UserError(f"there is no backbone {name!r}: {hint}")
     return getattr(keras.applications, classes[key])
+
+
+def _key(name: str) -> str:
+    return name.replace("_", "").lower()
 
 
 @contextmanager
@@ -97,22 +102,24 @@ def _weights_from_caches() -> Iterator[None]:
             if (place / fname).exists():
                 taken.append(place / fname)
                 return str(place / fname)
+        cure = f"put the file into {places[0]}"
         if not network.answers(origin):
             raise UserError(
-                f"the weights {fname} are in no Keras cache and cannot be downloaded here: "
-                f"put the file into {places[0]}"
+                f"the weights {fname} are in no Keras cache and cannot be downloaded here: {cure}"
             )
-        return download(fname, origin, **options)
+        try:
+            return download(fname, origin, **options)
+        except Exception as error:  # Keras raises no narrower one
+            raise UserError(f"{origin} cannot be downloaded ({error}): {cure}") from error
 
     file_utils.get_file = get_file
     try:
         yield
     except (OSError, ValueError) as error:
-        if not taken:
+        if isinstance(error, UserError):
             raise
-        raise UserError(
-            f"{taken[-1]} is damaged or of another network ({error}): download it again"
-        ) from error
+        cure = f"download {taken[-1]} again" if taken else "choose another size or width"
+        raise UserError(f"the network cannot be built ({error}): {cure}") from error
     finally:
         file_utils.get_file = download
 

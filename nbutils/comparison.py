@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from nbutils import candidates, cost, data, models, paths, protocols, training, transfer
-from nbutils.candidates import LBP_SIZE, STRENGTH, Judge
+from nbutils import candidates, cost, data, models, paths, protocols, texture, training, transfer
+from nbutils.candidates import STRENGTH, Judge
 from nbutils.protocols import Trial
 
 LBP, BOTH = "lbp_svm", "both"
@@ -18,10 +18,20 @@ ALPHA = 0.35  # width of mobilenet_v2
 TIMED = 48  # images by which the time of features is measured
 
 
+def words(text: str) -> list[str]:
+    """Return the words of a parameter that holds several, with commas between."""
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
 def finished(names: str) -> list[Path]:
     """Return the folders of those runs, named with commas between, that have predictions."""
-    folders = [paths.OUTPUTS / name for name in names.split(",") if name]
-    return [folder for folder in folders if (folder / "predictions.csv").exists()]
+    found = []
+    for folder in (paths.OUTPUTS / name for name in words(names)):
+        if (folder / "predictions.csv").exists():
+            found.append(folder)
+        else:
+            print(f"{folder} has no predictions.csv and is left out: run 02_training for it")
+    return found
 
 
 def judges(
@@ -43,7 +53,7 @@ def judges(
     found = {}
     for name in names:
         if name == LBP:
-            found[name] = candidates.texture(data.read_images(table, LBP_SIZE), numbers)
+            found[name] = candidates.lbp(data.read_images(table, texture.SIZE), numbers)
         elif name == models.CUSTOM:
             classes = sorted(table["label"].unique())
             found[name] = candidates.custom_cnn(table, classes, run / "training", runs)
@@ -120,8 +130,8 @@ def _save_frozen(
     network = transfer.extractor(model)
     views = transfer.features(network, squares)
     start = time.perf_counter()
-    transfer.compute(network, squares[:TIMED])
-    seconds = (time.perf_counter() - start) / TIMED * len(squares)
+    timed = transfer.compute(network, squares[:TIMED])
+    seconds = (time.perf_counter() - start) / len(timed) * len(squares)
     start = time.perf_counter()
     head = transfer.fit(transfer.classifier(STRENGTH), views, numbers[trial.train])
     transfer.set_head(model, head)
@@ -154,13 +164,13 @@ def _cost_of_texture(
     table: pd.DataFrame, numbers: np.ndarray, trial: Trial, files: list[Path]
 ) -> dict:
     start = time.perf_counter()
-    squares = data.read_images(table.iloc[trial.train], LBP_SIZE)
-    histograms = candidates.lbp_features(squares)
-    model = candidates.lbp_svm().fit(histograms, numbers[trial.train])
+    squares = data.read_images(table.iloc[trial.train], texture.SIZE)
+    histograms = [texture.histograms(square) for square in squares]
+    model = texture.classifier().fit(histograms, numbers[trial.train])
     seconds = time.perf_counter() - start
     svm = model.best_estimator_[-1]
     size = svm.support_vectors_.size + svm.dual_coef_.size + svm.intercept_.size
-    measured = cost.measure(cost.texture, (histograms, numbers[trial.train]), files)
+    measured = cost.measure(cost.lbp, (model,), files)
     return {"parameters": size, "file_mb": 8 * size / 2**20, "training_s": seconds} | measured
 
 

@@ -7,8 +7,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-import numpy as np
-
 BATCH = 64
 ONE_BY_ONE = 20  # predictions of one image that are timed
 
@@ -46,14 +44,13 @@ def networks(folders: Sequence[str], views: int) -> Predict:
     return lambda images: [predictor.predict(images) for predictor in predictors]
 
 
-def texture(histograms: np.ndarray, numbers: np.ndarray) -> Predict:
-    """Fit the classifier of texture histograms, to be asked."""
-    from nbutils import candidates
+def lbp(model) -> Predict:
+    """Take the fitted classifier of texture histograms, to be asked."""
+    from nbutils import texture
     from nbutils.images import to_array
 
-    model = candidates.lbp_svm().fit(histograms, numbers)
     return lambda images: model.predict(
-        candidates.lbp_features(np.stack([to_array(data, candidates.LBP_SIZE) for data in images]))
+        [texture.histograms(to_array(data, texture.SIZE)) for data in images]
     )
 
 

@@ -100,7 +100,7 @@ def index(folder: str | Path) -> pd.DataFrame:
     if not files:
         raise UserError(f"{folder} holds no images ({', '.join(SUFFIXES)}): name another folder")
     skipped: dict[str, str] = {}
-    boxes = layouts.read_boxes(folder, {file.stem for file in files}, skipped)
+    boxes = layouts.read_boxes(folder, files, skipped)
     rows = []
     for file, label, number in tqdm(
         layouts.read_labels(folder, files), desc="Reading images", unit="image"
@@ -111,7 +111,7 @@ def index(folder: str | Path) -> pd.DataFrame:
             skipped[str(file)] = str(error)
             continue
         height, width = gray.shape
-        rows.append((str(file), label, number, width, height, boxes.get(file.stem, [])))
+        rows.append((str(file), label, number, width, height, boxes.get(file, [])))
         rows[-1] += (pixel_hash(gray),)
     columns = ["path", "label", "number", "width", "height", "boxes", "sha256"]
     table = pd.DataFrame(rows, columns=columns).sort_values(["label", "number"], ignore_index=True)

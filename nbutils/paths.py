@@ -68,8 +68,8 @@ def mark_synthetic(run: Path, reason: str | None) -> None:
 
 
 def is_synthetic(folder: Path) -> bool:
-    """Tell whether a run's folder, or a folder in it, is labelled as SYNTHETIC."""
-    return any((place / SYNTHETIC).exists() for place in (folder, folder.parent))
+    """Tell whether a run's folder, or a folder anywhere in it, is labelled as SYNTHETIC."""
+    return any((place / SYNTHETIC).exists() for place in (folder, *folder.parents))
 
 
 def write_json(content: dict, path: Path) -> None:
@@ -86,6 +86,14 @@ def read_json(path: Path, made_by: str) -> dict:
         return json.loads(require(path, made_by).read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         raise UserError(f"{path} is not JSON ({error}): run {made_by} again") from error
+
+
+def read_csv(file: Path):
+    """Read a table of images as a pandas DataFrame: classes stay words, also `01` and `NA`."""
+    import pandas as pd
+
+    words = dict.fromkeys(("path", "label", "predicted", "sha256", "part", "boxes"), str)
+    return pd.read_csv(file, dtype=words, keep_default_na=False)
 
 
 def write_csv(table, path: Path) -> None:

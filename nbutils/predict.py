@@ -106,7 +106,7 @@ def load_predictor(run_or_folder: str | Path | None = None) -> Predictor:
     file = folder / "model.keras"
     card = paths.read_json(folder / "model.json", "02_training")
     model = _load_keras(file)
-    classes, outputs = card["classes"], model.output_shape[-1]
+    classes, outputs = card.get("classes", []), model.output_shape[-1]
     if len(classes) != outputs:
         raise UserError(
             f"{file} tells {outputs} classes apart, but model.json beside it names "
@@ -122,7 +122,8 @@ def find_model(run_or_folder: str | Path) -> Path:
     for place in places:
         if (place / "model.keras").exists():
             return place
-    known = sorted({file.parent.name for file in paths.OUTPUTS.rglob("model.keras")})
+    files = [*paths.OUTPUTS.glob("*/model.keras"), *paths.OUTPUTS.glob("reference/*/model.keras")]
+    known = sorted({file.parent.name for file in files})
     raise UserError(
         f"no model.keras for {str(run_or_folder)!r}: train it by 02_training, "
         f"or name one of those at hand ({', '.join(known) or 'none yet'})"

@@ -171,12 +171,17 @@ def neighbours(outcomes: pd.DataFrame) -> pd.DataFrame:
         ranking = hits.mean().sort_values(ascending=False, kind="stable").index
         for better, worse in itertools.pairwise(ranking):
             gap = hits[better] - hits[worse]
-            p = _mcnemar(gap) if protocol in ONCE else _resampled(gap, part["test_by_train"].mean())
+            p = (
+                _mcnemar(gap.groupby("row").mean())
+                if protocol in ONCE
+                else _resampled(gap, part["test_by_train"].mean())
+            )
             rows.append((protocol, better, worse, gap.mean(), p))
     return pd.DataFrame(rows, columns=["protocol", "better", "worse", "difference", "p"])
 
 
 def _mcnemar(gap: pd.Series) -> float:
+    """Count each image once, for the model that was right more often in its repeats."""
     gains, losses = int((gap > 0).sum()), int((gap < 0).sum())
     return stats.binomtest(gains, gains + losses).pvalue if gains + losses else 1.0
 

@@ -39,8 +39,10 @@ def collect(reference: Path) -> None:
     Raises
     ------
     UserError
-        If a run is missing or SYNTHETIC, or the models are too large to ship.
+        If a run is missing or of other images, or the models are too large to ship.
     """
+    for run in {*MODELS, *SEEDS, COMPARISON}:
+        _check(paths.OUTPUTS / run)
     for name in MODELS:
         _copy(paths.OUTPUTS / name, reference / name, OF_MODEL, FIGURES, "02_training")
     _copy(
@@ -161,9 +163,14 @@ def _seed_row(run: str) -> dict:
     }
 
 
+def _check(run: Path) -> None:
+    """Refuse a run that the card would describe wrongly."""
+    facts = paths.read_json(run / "audit.json", "01_data_exploration")
+    if facts["data"]["name"] != "NEU-DET" or facts["split"]["kind"] != "fixed":
+        raise UserError(f"{run} is not of NEU-DET's fixed split: nothing of it is shipped")
+
+
 def _copy(run: Path, to: Path, files: tuple, figures: tuple, made_by: str) -> None:
-    if paths.is_synthetic(run):
-        raise UserError(f"{run} is SYNTHETIC: nothing of it is shipped")
     for name in (*files, *(f"figures/{figure}.png" for figure in figures)):
         source = paths.require(run / name, made_by)
         (to / name).parent.mkdir(parents=True, exist_ok=True)

@@ -93,7 +93,7 @@ def read_split(run: Path) -> pd.DataFrame:
     """
     file = paths.require(run / "split.csv", "01_data_exploration")
     try:
-        split = pd.read_csv(file)
+        split = paths.read_csv(file)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise UserError(f"{file} is no table ({error}): run 01_data_exploration again") from error
     missing = [column for column in COLUMNS if column not in split]

@@ -57,7 +57,14 @@ def read_tensors(path: Path) -> dict[str, np.ndarray]:
     try:
         with path.open("rb") as file:
             return _read(file)
-    except (pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError) as error:
+    except (
+        pickle.UnpicklingError,
+        EOFError,
+        ValueError,
+        TypeError,
+        LookupError,
+        AttributeError,
+    ) as error:
         raise UserError(
             f"{path} is no legacy PyTorch file of tensors, or is damaged ({error}): "
             "install it again"
@@ -78,8 +85,9 @@ def _read(file) -> dict[str, np.ndarray]:
             objects = found
     for key in found:
         storage = storages[key]
-        size = np.frombuffer(file.read(8), "<i8")[0]
-        if size != len(storage):
-            raise ValueError(f"a storage has {size} values, not {len(storage)}")
-        storage[:] = np.frombuffer(file.read(storage.nbytes), storage.dtype)
+        size = int.from_bytes(file.read(8), "little")
+        content = file.read(storage.nbytes)
+        if size != len(storage) or len(content) != storage.nbytes:
+            raise ValueError(f"a storage of {len(storage)} values is not whole")
+        storage[:] = np.frombuffer(content, storage.dtype)
     return dict(objects)

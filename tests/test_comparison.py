@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nbutils import candidates, comparison, cost, models, protocols, transfer
+from nbutils import candidates, comparison, cost, models, protocols, texture, transfer
 from nbutils.paths import UserError
 
 
@@ -93,6 +93,9 @@ def test_neighbours_are_tested_on_the_same_images():
     trials = list(protocols.blocked(images()))
     tests = protocols.neighbours(protocols.run(trials, perfect, NUMBERS)).iloc[0]
     assert (tests["better"], tests["worse"], tests["difference"]) == ("perfect", "never", 1)
+    thrice = protocols.run(list(protocols.fixed(images(), 3)), perfect, NUMBERS)
+    once = thrice[thrice["repeat"] == 0]
+    assert protocols.neighbours(thrice)["p"][0] == protocols.neighbours(once)["p"][0]
     assert tests["p"] == pytest.approx(2 * 0.5**38)  # McNemar: all but the two copies, one way
 
 
@@ -149,6 +152,8 @@ def test_features_are_those_of_keras_in_eight_views_and_are_kept(outputs, monkey
     file.write_bytes(file.read_bytes()[:1000])
     assert np.array_equal(transfer.features(network, squares[:3]), found)
     assert "damaged" in capsys.readouterr().out
+    again = models.pretrained("efficientnet_lite0", 4, seed=1, size=64, alpha=0.35)
+    assert transfer.cache_file(transfer.extractor(again)) == file, "other head and seed, same file"
     other = models.pretrained("efficientnet_lite0", 3, 0, 64, 0.35, weights=None)
     assert transfer.cache_file(transfer.extractor(other)) != file, "other weights, other file"
 
@@ -158,9 +163,15 @@ def test_texture_histograms_see_texture_not_its_turn():
     coarse = np.kron(rng.integers(0, 255, (8, 8)), np.ones((8, 8)))
     fine = rng.integers(0, 255, (64, 64))
     squares = np.stack([coarse, np.rot90(coarse), fine])[..., np.newaxis].astype(np.uint8)
-    histograms = candidates.lbp_features(squares)
+    histograms = np.stack([texture.histograms(square) for square in squares])
     assert histograms.sum(axis=1) == pytest.approx(3)
     assert abs(histograms[0] - histograms[1]).sum() < 0.1 * abs(histograms[0] - histograms[2]).sum()
+
+
+def test_lists_of_words_and_missing_runs(outputs, capsys):
+    assert comparison.words(" a, b,,") == ["a", "b"]
+    assert comparison.finished("gone") == []
+    assert "gone has no predictions.csv and is left out" in capsys.readouterr().out
 
 
 def test_a_run_on_other_images_does_not_stand_for_the_cnn(tmp_path):

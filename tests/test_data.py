@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from nbutils import data, layouts, network, paths, synthetic
+from nbutils import data, layouts, network, paths, splits, synthetic
 from nbutils.paths import UserError
 
 
@@ -163,3 +163,29 @@ def test_download_gives_up_when_the_network_hangs(monkeypatch):
     with pytest.raises(OSError, match="network"):
         data._download()
     assert time.perf_counter() - start < 4
+
+
+def test_boxes_of_equal_names_go_to_the_image_beside_them(tmp_path, gray):
+    box = (
+        "<annotation><object><name>dent</name><bndbox><xmin>{}</xmin><ymin>2</ymin>"
+        "<xmax>9</xmax><ymax>9</ymax></bndbox></object></annotation>"
+    )
+    for at, label in enumerate(("dent", "hole")):
+        (tmp_path / label).mkdir()
+        Image.fromarray(gray + at).save(tmp_path / label / "1.png")
+        (tmp_path / label / "1.xml").write_text(box.format(at))
+    (tmp_path / "1.xml").write_text(box.format(7))
+    table = data.index(tmp_path)
+    assert [boxes[0][1] for boxes in table["boxes"]] == [0, 1]
+    [reason] = table.attrs["skipped"].values()
+    assert "has boxes for 2 images" in reason
+
+
+def test_classes_named_by_digits_stay_words(tmp_path, gray):
+    for at, label in enumerate(("01", "NA")):
+        (tmp_path / label).mkdir()
+        for number in range(9):
+            Image.fromarray(gray + 10 * at + number).save(tmp_path / label / f"{number}.png")
+    table = data.index(tmp_path)
+    splits.write_split(table, splits.make_split(table, "random", seed=0), tmp_path)
+    assert set(splits.read_split(tmp_path)["label"]) == {"01", "NA"}

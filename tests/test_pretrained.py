@@ -1,5 +1,6 @@
 """Pretrained weights: read without running anything, and found before they are downloaded."""
 
+import functools
 import io
 import pickle
 import sys
@@ -99,6 +100,7 @@ class Attack:
     [
         (lambda write: write(OrderedDict(TENSORS))[:-3], "damaged"),
         (lambda write: write(OrderedDict(TENSORS))[:40], "damaged"),
+        (lambda write: write(OrderedDict(TENSORS))[:-12], "not whole"),
         (lambda write: write(OrderedDict(TENSORS), magic=1), "magic number"),
         (lambda write: write([Attack()]), "asks for __builtin__.print"),
         (lambda write: b"", "damaged"),
@@ -148,11 +150,11 @@ def test_lite0_knows_photographs_by_its_own_head(photograph, number, said):
     assert classifier().predict_on_batch(scaled).argmax() == number, said
 
 
-def classifier(made={}):  # noqa: B006  one for all photographs
-    if not made:
-        model = made["lite0"] = lite0.classifier()
-        lite0.load_weights(model)
-    return made["lite0"]
+@functools.cache
+def classifier():
+    model = lite0.classifier()
+    lite0.load_weights(model)
+    return model
 
 
 def test_unknown_backbones_are_answered_with_near_ones():

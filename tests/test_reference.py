@@ -41,13 +41,11 @@ def test_nothing_synthetic_is_shipped():
 
 
 def test_a_synthetic_run_is_not_shipped(outputs):
-    run = outputs / reference.MODELS[0]
-    run.mkdir(parents=True)
-    paths.mark_synthetic(run, "drawn")
-    with pytest.raises(paths.UserError, match="is SYNTHETIC"):
-        reference.collect(outputs / "reference")
-    with pytest.raises(paths.UserError, match=r"model\.keras is missing"):
-        paths.mark_synthetic(run, None)
+    facts = {"data": {"name": "SYNTHETIC"}, "split": {"kind": "fixed"}}
+    for name in {*reference.MODELS, *reference.SEEDS, reference.COMPARISON}:
+        (outputs / name).mkdir(parents=True)
+        paths.write_json(facts, outputs / name / "audit.json")
+    with pytest.raises(paths.UserError, match="is not of NEU-DET's fixed split"):
         reference.collect(outputs / "reference")
 
 
