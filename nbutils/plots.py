@@ -123,7 +123,7 @@ def confusion(counts: pd.DataFrame, title: str) -> Figure:
     """Show a confusion matrix as counts and as rates of the true class."""
     rates = counts.div(counts.sum(axis=1).clip(lower=1), axis=0)
     side = 1.6 + 0.6 * len(counts)
-    figure, axes = plt.subplots(1, 2, figsize=(2 * side + 2, side), sharey=True)
+    figure, axes = plt.subplots(1, 2, figsize=(1.6 * side + 2, side), sharey=True)
     figure.suptitle(title)
     for ax, values, style, name in (
         (axes[0], counts, "d", "images"),
