@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter, ScalarFormatter
 
 from nbutils.plots import PALETTE
 
@@ -41,7 +41,8 @@ def accuracies(worth: pd.DataFrame) -> Figure:
                     ha="center", fontsize=9,
                 )  # fmt: skip
         ax.set(title=TITLES[protocol], xlabel="accuracy, 95 % interval")
-        ax.xaxis.set_major_formatter(PercentFormatter(1))
+        ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        ax.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
         ax.margins(x=0.15)
     axes[0, 0].set_yticks(np.arange(len(models)), models)
     axes[0, 0].invert_yaxis()
@@ -53,19 +54,20 @@ def learning_curve(worth: pd.DataFrame) -> Figure:
     rows = worth[worth["protocol"] == "curve"]
     models = rows["model"].unique()
     figure, ax = plt.subplots(figsize=(9, 5))
-    for model, marker, color in zip(
-        models, MARKERS, sns.color_palette(PALETTE, len(models)), strict=False
-    ):
+    colors = sns.color_palette(PALETTE, len(models))
+    for at, (model, color) in enumerate(zip(models, colors, strict=True)):
         line = rows[rows["model"] == model].sort_values("per_class")
-        ax.plot(line["per_class"], line["accuracy"], marker=marker, color=color, label=model)
-        ax.fill_between(line["per_class"], line["low"], line["high"], color=color, alpha=0.12)
+        beside = line["per_class"] * 1.04 ** (at - len(models) / 2)
+        reach = [line["accuracy"] - line["low"], line["high"] - line["accuracy"]]
+        style = {"marker": MARKERS[at % len(MARKERS)], "color": color, "elinewidth": 1}
+        ax.errorbar(beside, line["accuracy"], yerr=reach, label=model, alpha=0.9, **style)
     counts = sorted(rows["per_class"].unique())
     ax.set_xscale("log")
     ax.set_xticks(counts, counts)
     ax.minorticks_off()
     ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     ax.set(
-        title="Learning curve on the fixed test part (bands: 95 % intervals)",
+        title="Learning curve on the test part, with 95 % intervals",
         xlabel="training images of each class",
         ylabel="accuracy",
     )
@@ -83,13 +85,15 @@ def cost(table: pd.DataFrame) -> Figure:
     """
     figure, ax = plt.subplots(figsize=(9, 5))
     colors = sns.color_palette(PALETTE, len(table))
-    for (model, row), color in zip(table.iterrows(), colors, strict=True):
+    table = table.sort_values("one_ms")
+    for at, ((model, row), color) in enumerate(zip(table.iterrows(), colors, strict=True)):
         ax.scatter(row["one_ms"], row["accuracy"], s=40 + 25 * row["file_mb"], color=color)
         ax.annotate(
-            f"{model}, {row['file_mb']:.1f} MB", (row["one_ms"], row["accuracy"]), (0, 12),
+            f"{model}, {row['file_mb']:.1f} MB", (row["one_ms"], row["accuracy"]), (0, -20 if at % 2 else 12),
             textcoords="offset points", ha="center", fontsize=9,
         )  # fmt: skip
     ax.set_xscale("log")
+    ax.xaxis.set_major_formatter(ScalarFormatter())
     ax.yaxis.set_major_formatter(PercentFormatter(1))
     ax.margins(0.15)
     ax.set(
