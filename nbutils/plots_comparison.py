@@ -14,7 +14,7 @@ TITLES = {
     "blocked": "blocked 5-fold",
     "halves": "half of each class, repeated",
 }
-MARKERS = "osD^vPX*"
+MARKERS = "osD^vPX*h"
 
 
 def accuracies(worth: pd.DataFrame) -> Figure:
@@ -76,29 +76,27 @@ def learning_curve(worth: pd.DataFrame) -> Figure:
 
 
 def cost(table: pd.DataFrame) -> Figure:
-    """Show accuracy against the time of one prediction, the size of the file as the marker's.
+    """Show accuracy against the time of one prediction; the legend has the size of the file.
 
     Parameters
     ----------
     table
         Index model; accuracy, one_ms, file_mb.
     """
-    figure, ax = plt.subplots(figsize=(9, 5))
+    figure, ax = plt.subplots(figsize=(10, 4.5))
     colors = sns.color_palette(PALETTE, len(table))
-    table = table.sort_values("one_ms")
-    for at, ((model, row), color) in enumerate(zip(table.iterrows(), colors, strict=True)):
-        ax.scatter(row["one_ms"], row["accuracy"], s=40 + 25 * row["file_mb"], color=color)
-        ax.annotate(
-            f"{model}, {row['file_mb']:.1f} MB", (row["one_ms"], row["accuracy"]), (0, -20 if at % 2 else 12),
-            textcoords="offset points", ha="center", fontsize=9,
-        )  # fmt: skip
+    for at, (model, row) in enumerate(table.sort_values("one_ms").iterrows()):
+        label = f"{model} ({row['file_mb']:.1f} MB)"
+        style = {"s": 90, "color": colors[at], "marker": MARKERS[at % len(MARKERS)]}
+        ax.scatter(row["one_ms"], row["accuracy"], label=label, **style)
     ax.set_xscale("log")
     ax.xaxis.set_major_formatter(ScalarFormatter())
     ax.yaxis.set_major_formatter(PercentFormatter(1))
-    ax.margins(0.15)
+    ax.margins(0.1)
     ax.set(
-        title="What accuracy costs (area: size of the file)",
+        title="What accuracy costs",
         xlabel="one image, from bytes to answer (ms)",
         ylabel="accuracy",
     )
+    ax.legend(title="model (file)", loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
     return figure
