@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
 
 from nbutils import data, metrics, models, splits, texture, training, transfer
 from nbutils.paths import UserError
@@ -19,8 +18,7 @@ Judge = Callable[[Trial], dict[str, np.ndarray]]  # model -> class numbers of th
 
 def lbp(squares: np.ndarray, numbers: np.ndarray) -> Judge:
     """Judge by local binary patterns and a support vector machine: before there were CNNs."""
-    bar = tqdm(squares, desc="Local binary patterns", unit="image", leave=False)
-    histograms = np.stack([texture.histograms(square) for square in bar])
+    histograms = texture.describe(squares)
 
     def judge(trial: Trial) -> dict[str, np.ndarray]:
         model = texture.classifier().fit(histograms[trial.train], numbers[trial.train])

@@ -97,7 +97,7 @@ def costs(
     """
     [trial] = protocols.fixed(table)
     files = [Path(path) for path in table["path"].iloc[trial.test[: cost.BATCH]]]
-    rows = {}
+    rows, saved = {}, {}
     for name in tqdm(names, desc="Measuring costs", unit="candidate", leave=False):
         if name == LBP:
             rows[name] = _cost_of_texture(table, numbers, trial, files)
@@ -105,8 +105,10 @@ def costs(
             rows |= _cost_of_networks(name, _trained_runs(runs[:1]), files)
         else:
             parts = JOINED if name == BOTH else [name]
-            saved = dict(_save_frozen(part, table, numbers, trial, run) for part in parts)
-            rows |= _cost_of_networks(name, saved, files)
+            for part in parts:
+                if part not in saved:
+                    saved[part] = _save_frozen(part, table, numbers, trial, run)
+            rows |= _cost_of_networks(name, dict(saved[part] for part in parts), files)
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("model")
 
 
@@ -165,7 +167,7 @@ def _cost_of_texture(
 ) -> dict:
     start = time.perf_counter()
     squares = data.read_images(table.iloc[trial.train], texture.SIZE)
-    histograms = [texture.histograms(square) for square in squares]
+    histograms = texture.describe(squares)
     model = texture.classifier().fit(histograms, numbers[trial.train])
     seconds = time.perf_counter() - start
     svm = model.best_estimator_[-1]

@@ -1,11 +1,13 @@
 """Texture as the field described it before it had CNNs: local binary patterns and an SVM."""
 
 import numpy as np
+from joblib import Parallel, delayed
 from skimage.feature import local_binary_pattern
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
+from tqdm.auto import tqdm
 
 RADII = (1, 2, 3)  # pixels
 SIZE = 200  # pixels, side of the images
@@ -26,6 +28,12 @@ def histograms(square: np.ndarray) -> np.ndarray:
     float array (54,): three histograms, each of sum 1.
     """
     return np.concatenate([_histogram(square[..., 0], radius) for radius in RADII])
+
+
+def describe(squares: np.ndarray) -> np.ndarray:
+    """Return the `histograms` of images (images, size, size, 1): float array (images, 54)."""
+    bar = tqdm(squares, desc="Local binary patterns", unit="image", leave=False)
+    return np.stack(Parallel(n_jobs=-1)(delayed(histograms)(square) for square in bar))
 
 
 def classifier() -> GridSearchCV:
