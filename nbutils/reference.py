@@ -135,13 +135,17 @@ def _model_section(folder: Path) -> str:
     results = paths.read_json(folder / "metrics.json", "02_training")
     return f"""## {folder.name}
 
-- {facts["parameters"]:,} parameters, input {size} x {size} gray, {facts["views"]} views averaged.
+- {facts["parameters"]:,} parameters, input {size} x {size} gray, {_views(facts["views"])}.
 - {_shipped(folder)} on the fixed test part; log loss {results["test"]["log_loss"]:.4f}.
-- Trained in {results["training_seconds"]:.0f} s on two cores, seed {results["seed"]}; Keras
-  {facts["versions"]["keras"]}, TensorFlow {facts["versions"]["tensorflow"]}.
+- Trained in {results["training_seconds"]:.0f} s on two cores, seed {results["seed"]}.
+- Keras {facts["versions"]["keras"]}, TensorFlow {facts["versions"]["tensorflow"]}.
 
 ![confusion matrix]({folder.name}/figures/confusion_matrix.png)
 """
+
+
+def _views(count: int) -> str:
+    return "asked as it is" if count == 1 else f"answers averaged over {count} views"
 
 
 def _accuracy(rows: pd.DataFrame, protocol: str) -> str:
