@@ -116,8 +116,10 @@ def with_results(readme: Path, reference: Path) -> str:
 {results_table(reference)}
 
 Test accuracy with its 95 % interval. `x8` averages the answers over the eight turns and mirrorings
-of the image; `both` joins the features of the two backbones. Pretrained ones are frozen here, with a
-new head; the shipped one was fine-tuned after. The custom CNN's three seeds reached {each} on the fixed split (mean
+of the image; `both` joins the features of the two backbones. Pretrained ones are frozen here, with
+a new head; the shipped one was fine-tuned after.
+
+On the fixed split, the custom CNN's three seeds reached {each} (mean
 {seeds["accuracy"].mean():.2%}). The shipped models are those of one run each:
 {", ".join(_shipped(reference / name) for name in MODELS)}.
 {END}{after}"""
