@@ -1,5 +1,6 @@
 """What is compared: from texture histograms to networks, each a judge of a trial's test images."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -86,15 +87,14 @@ def _trained(table: pd.DataFrame, classes: list[str], folder: Path, trial: Trial
     """Train on a trial's training part, a block of it left out to choose the epoch by."""
     learning = table.iloc[trial.train].reset_index(drop=True)
     held = splits.carve_validation(learning, trial.repeat)
+    learning["part"] = np.where(held, "validation", "train")
     size = models.default_size(models.CUSTOM)
-    arrays = [
-        (data.read_images(rows, size), rows["label"].map(classes.index).to_numpy())
-        for rows in (learning[~held], learning[held])
-    ]
+    arrays = [data.read_arrays(learning, part, classes, size) for part in ("train", "validation")]
     training.set_seeds(trial.repeat)
     model = models.custom_cnn(len(classes), seed=trial.repeat)
     settings = training.recipe(models.CUSTOM, seed=trial.repeat)
     training.fit(model, *arrays, folder, settings)
+    shutil.rmtree(folder)
     return _asked(Predictor(model, classes, models.CUSTOM), table.iloc[trial.test])
 
 

@@ -1,4 +1,4 @@
-"""The comparison's steps: candidates by name, their outcomes, their costs, and which to take."""
+"""The comparison's steps: candidates by name, their outcomes, and their costs."""
 
 import time
 from collections.abc import Iterable
@@ -37,7 +37,7 @@ def finished(names: str) -> list[Path]:
 def judges(
     names: Iterable[str], table: pd.DataFrame, numbers: np.ndarray, run: Path, runs: list[Path]
 ) -> dict[str, Judge]:
-    """Return the candidates by name; `custom_cnn` is left out where it has no finished run.
+    """Return the candidates by name.
 
     Parameters
     ----------
@@ -174,50 +174,3 @@ def _cost_of_texture(
     size = svm.support_vectors_.size + svm.dual_coef_.size + svm.intercept_.size
     measured = cost.measure(cost.lbp, (model,), files)
     return {"parameters": size, "file_mb": 8 * size / 2**20, "training_s": seconds} | measured
-
-
-def advice(worth: pd.DataFrame, costs: pd.DataFrame) -> str:
-    """Say in Markdown which model to take for which need, from the results.
-
-    Parameters
-    ----------
-    worth
-        As `protocols.summary` returns it.
-    costs
-        As `costs` returns it.
-    """
-    lines = []
-    for protocol in worth["protocol"].unique():
-        rows = worth[worth["protocol"] == protocol]
-        few = rows[rows["per_class"] == rows["per_class"].min()]
-        best = few.loc[few["accuracy"].idxmax()]
-        where = f"`{protocol}`"
-        if protocol == "curve":
-            where = f"with {best['per_class']} images of each class"
-        lines.append(
-            f"- Most accurate {'' if protocol == 'curve' else 'under '}{where}: "
-            f"**{best['model']}**, {best['accuracy']:.2%} "
-            f"({best['low']:.1%} to {best['high']:.1%})."
-        )
-    main = worth[worth["protocol"] == ("blocked" if "blocked" in set(worth["protocol"]) else
-                                       worth["protocol"].iloc[0])].set_index("model")  # fmt: skip
-    able = main[main["high"] >= main["accuracy"].max()].index.intersection(costs.index)
-    fast, small = costs.loc[able, "one_ms"].idxmin(), costs.loc[able, "file_mb"].idxmin()
-    lines.append(
-        f"- Among those whose interval reaches the best, **{fast}** answers fastest "
-        f"({costs.loc[fast, 'one_ms']:.0f} ms an image) and **{small}** has the smallest file "
-        f"({costs.loc[small, 'file_mb']:.1f} MB)."
-    )
-    return "\n".join([*lines, *_price_of_averaging(main, costs)])
-
-
-def _price_of_averaging(worth: pd.DataFrame, costs: pd.DataFrame) -> Iterable[str]:
-    for name in costs.index.intersection(worth.index):
-        averaged = f"{name} x8"
-        if averaged in costs.index and averaged in worth.index:
-            gain = worth.loc[averaged, "accuracy"] - worth.loc[name, "accuracy"]
-            times = costs.loc[averaged, "one_ms"] / costs.loc[name, "one_ms"]
-            yield (
-                f"- Averaging eight views changes {name} by {100 * gain:+.2f} points and takes "
-                f"{times:.1f} times as long."
-            )

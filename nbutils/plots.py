@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from nbutils import paths
+from nbutils.splits import PARTS
 
 PALETTE = "colorblind"
-PARTS = ("train", "validation", "test")
 BOX, OTHER_BOX = "#56b4e9", "#d55e00"  # blue: the image's class; orange, dashed: another class
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from sklearn.metrics import log_loss
 from tqdm.auto import tqdm
 
 from nbutils import corruptions, litert
@@ -58,14 +59,13 @@ def measure(
             for at, gray in enumerate(grays)
         ])  # fmt: skip
         chances = _probabilities(network, squares, predictor.views)
-        right = chances[np.arange(len(numbers)), numbers]
         rows.append(
             {
                 "family": family,
                 "level": level,
                 "accuracy": (chances.argmax(axis=1) == numbers).mean(),
                 "confidence": chances.max(axis=1).mean(),
-                "log_loss": -np.log(np.clip(right, 1e-12, 1)).mean(),
+                "log_loss": log_loss(numbers, chances, labels=range(len(predictor.classes))),
             }
         )
     return pd.DataFrame(rows)

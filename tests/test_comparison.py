@@ -4,7 +4,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nbutils import candidates, comparison, cost, models, protocols, texture, transfer
+from nbutils import (
+    advice,
+    candidates,
+    comparison,
+    cost,
+    models,
+    protocols,
+    texture,
+    training,
+    transfer,
+)
 from nbutils.paths import UserError
 
 
@@ -205,7 +215,18 @@ def test_advice_names_the_best_and_the_price_of_averaging():
     costs = pd.DataFrame(
         {"one_ms": [2, 8, 1], "file_mb": [3, 3, 1]}, index=["small", "small x8", "old"]
     )
-    said = comparison.advice(worth, costs)
+    said = advice.advice(worth, costs)
     assert "**small x8**, 98.00%" in said
     assert "**small** answers fastest (2 ms" in said
     assert "small by +1.00 points and takes 4.0 times" in said
+
+
+def test_the_cnn_is_trained_where_no_run_stands_for_it(split, tmp_path, monkeypatch):
+    own = training.RECIPES[models.CUSTOM] | {"epochs": 1}
+    monkeypatch.setitem(training.RECIPES, models.CUSTOM, own)
+    classes = sorted(split["label"].unique())
+    [trial] = protocols.halves(split, repeats=1, seed=0)
+    answers = candidates.custom_cnn(split, classes, tmp_path / "training", [])(trial)
+    assert set(answers) == {"custom_cnn", "custom_cnn x8"}
+    assert all(len(numbers) == len(trial.test) for numbers in answers.values())
+    assert not (tmp_path / "training").exists()
