@@ -225,7 +225,7 @@ def test_the_cnn_is_trained_where_no_run_stands_for_it(split, tmp_path, monkeypa
     own = training.RECIPES[models.CUSTOM] | {"epochs": 1}
     monkeypatch.setitem(training.RECIPES, models.CUSTOM, own)
     classes = sorted(split["label"].unique())
-    [trial] = protocols.halves(split, repeats=1, seed=0)
+    trial = next(protocols.blocked(split))
     answers = candidates.custom_cnn(split, classes, tmp_path / "training", [])(trial)
     assert set(answers) == {"custom_cnn", "custom_cnn x8"}
     assert all(len(numbers) == len(trial.test) for numbers in answers.values())
