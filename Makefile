@@ -1,9 +1,14 @@
 # Thin names for commands that the README spells out.
 PYTHON ?= python3
 RUN ?= custom_cnn
+ROBUST := -p MODEL mobilenet_v2 -p CORRUPTION 1 -p BOXES 0.3 -p LEARNING_RATE 6e-4
+CLASSES := crazing inclusion patches pitted_surface rolled-in_scale scratches
+empty :=
+COMMA := $(empty),
+WITHOUT := $(subst $(empty) ,$(COMMA),$(CLASSES:%=without_%))
 BIN := .venv/bin
 
-.PHONY: setup pipeline comparison robustness reference test lab demo lint lock
+.PHONY: setup pipeline comparison robustness novelty reference test lab demo lint lock
 setup: .venv/ready
 
 .venv/ready: requirements.lock pyproject.toml
@@ -23,13 +28,21 @@ comparison: setup
 robustness: setup
 	$(BIN)/python -m nbutils.pipeline --run robustness --only 01,07 $(ARGS)
 
+novelty: setup
+	for class in $(CLASSES); do \
+	  $(BIN)/python -m nbutils.pipeline --run without_$$class --only 01,02 $(ROBUST) -p EPOCHS 6 \
+	    -p LEAVE_OUT $$class || exit 1; \
+	done
+	$(BIN)/python -m nbutils.pipeline --run novelty --only 01,09 -p WITHOUT $(WITHOUT) $(ARGS)
+
 reference: setup
-	$(BIN)/python -m nbutils.pipeline --run custom_cnn
+	$(BIN)/python -m nbutils.pipeline --run custom_cnn -p COMPARED 0
 	$(BIN)/python -m nbutils.pipeline --run custom_cnn_1 --only 01,02 -p SEED 1
 	$(BIN)/python -m nbutils.pipeline --run custom_cnn_2 --only 01,02 -p SEED 2
-	$(BIN)/python -m nbutils.pipeline --run mobilenet_v2 -p MODEL mobilenet_v2
+	$(BIN)/python -m nbutils.pipeline --run mobilenet_v2 $(ROBUST) -p EPOCHS 20 -p COMPARED 0
 	$(BIN)/python -m nbutils.pipeline --run comparison --only 01,06 \
 	  -p CNN_RUNS custom_cnn,custom_cnn_1,custom_cnn_2
+	$(MAKE) robustness novelty
 	$(BIN)/python -m nbutils.reference
 
 test: setup

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from nbutils import data, metrics, models, splits, texture, training, transfer
+from nbutils import answering, data, metrics, models, splits, texture, training, transfer
 from nbutils.paths import UserError
-from nbutils.predict import Predictor, load_predictor
+from nbutils.predict import load_predictor
+from nbutils.predictor import Predictor
 from nbutils.protocols import Trial
 
 STRENGTH = 0.1  # of each head, as `transfer.classifier` takes it
@@ -95,7 +96,7 @@ def _trained(table: pd.DataFrame, classes: list[str], folder: Path, trial: Trial
     settings = training.recipe(models.CUSTOM, seed=trial.repeat)
     training.fit(model, *arrays, folder, settings)
     shutil.rmtree(folder)
-    return _asked(Predictor(model, classes, models.CUSTOM), table.iloc[trial.test])
+    return _asked(answering.predictor(model, classes, models.CUSTOM), table.iloc[trial.test])
 
 
 def _asked(predictor: Predictor, images: pd.DataFrame) -> dict[str, np.ndarray]:
@@ -104,5 +105,5 @@ def _asked(predictor: Predictor, images: pd.DataFrame) -> dict[str, np.ndarray]:
     answers = {}
     for views, name in ((1, models.CUSTOM), (8, f"{models.CUSTOM} x8")):
         predictor.views = views
-        answers[name] = predictor.probabilities(squares).argmax(axis=1)
+        answers[name] = predictor.answers(squares)[0].argmax(axis=1)
     return answers

@@ -11,6 +11,7 @@ from PIL import Image
 from scipy import ndimage, signal
 
 SEVERITIES = (1, 2, 3, 4, 5)
+HOW_MANY = (0, 1, 1, 2)  # families that an image of training is corrupted by, at random
 SIDE = 200  # pixels, the image side that blur and grain are stated for
 
 
@@ -37,7 +38,7 @@ def corrupt(gray: np.ndarray, family: str, severity: float, rng: np.random.Gener
 
 
 def spoil(squares: np.ndarray, seeds: np.ndarray, strength: float) -> np.ndarray:
-    """Corrupt images at random for training: none, one or two families of `TRAINED` each.
+    """Corrupt images at random for training, by none, one or two families of `TRAINED` each.
 
     Parameters
     ----------
@@ -55,7 +56,7 @@ def spoil(squares: np.ndarray, seeds: np.ndarray, strength: float) -> np.ndarray
     spoiled = squares.copy()
     for at, seed in enumerate(seeds):
         rng = np.random.default_rng(seed)
-        for family in rng.choice(list(TRAINED), rng.integers(0, 3), replace=False):
+        for family in rng.choice(list(TRAINED), rng.choice(HOW_MANY), replace=False):
             severity = rng.uniform(0, 5 * strength)
             spoiled[at, ..., 0] = corrupt(spoiled[at, ..., 0], family, severity, rng)
     return spoiled
@@ -154,6 +155,33 @@ def _glare(values, amount, rng):
     return values + 180 * amount * np.exp(-far / 0.06)
 
 
+def _dust(values, amount, rng):
+    """Dark specks out of focus on the lens."""
+    rows, columns = (np.linspace(0, 1, side) for side in values.shape)
+    shadow = np.zeros_like(values)
+    for top, left, radius in rng.uniform((0, 0, 0.02), (1, 1, 0.07), (6, 3)):
+        far = (rows[:, np.newaxis] - top) ** 2 + (columns[np.newaxis] - left) ** 2
+        shadow = np.maximum(shadow, np.exp(-far / (2 * radius**2)))
+    return values * (1 - 0.6 * amount * shadow)
+
+
+def _jitter(values, amount, rng):
+    """Lines of a line camera that vibration shifted sideways."""
+    lines = len(values)
+    shifts = ndimage.gaussian_filter1d(rng.standard_normal(lines), 2, mode="wrap")
+    shifts *= 6 * amount * _scale(values) / shifts.std()
+    columns = np.arange(values.shape[1])
+    places = np.broadcast_to(np.arange(lines)[:, np.newaxis], values.shape)
+    moved = columns[np.newaxis] + shifts[:, np.newaxis]
+    return ndimage.map_coordinates(values, (places, moved), order=1, mode="reflect")
+
+
+def _few_grays(values, amount, rng):
+    """Fewer bits a pixel: from 6 down to 3."""
+    step = 256 / 2 ** (7 - 4 * amount)
+    return (np.floor(values / step) + 0.5) * step
+
+
 def _scale(values) -> float:
     return max(values.shape) / SIDE
 
@@ -168,6 +196,8 @@ TRAINED = {
     "gamma": _gamma,
     "jpeg": _jpeg,
     "low_resolution": _low_resolution,
+    "salt_and_pepper": _salt_and_pepper,
+    "stripes": _stripes,
 }
-LEFT_OUT = {"salt_and_pepper": _salt_and_pepper, "stripes": _stripes, "glare": _glare}
+LEFT_OUT = {"glare": _glare, "dust": _dust, "jitter": _jitter, "few_grays": _few_grays}
 FAMILIES = TRAINED | LEFT_OUT

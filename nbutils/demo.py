@@ -11,7 +11,7 @@ from PIL import Image
 
 from nbutils import synthetic
 from nbutils.images import SUFFIXES, ImageError, decode
-from nbutils.predict import Prediction, Predictor
+from nbutils.predictor import Prediction, Predictor
 
 File = tuple[str, bytes]  # name and content
 STYLE = """<style>

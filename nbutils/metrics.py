@@ -7,9 +7,9 @@ import pandas as pd
 from scipy.stats import binomtest
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, log_loss
 
-from nbutils import paths, splits
+from nbutils import calibration, paths, splits
 from nbutils.paths import UserError
-from nbutils.predict import Prediction
+from nbutils.predictor import Prediction
 
 CONFIDENCE = 0.95  # of all intervals
 
@@ -19,12 +19,14 @@ def prediction_table(images: pd.DataFrame, predictions: list[Prediction]) -> pd.
 
     Returns
     -------
-    The columns path, label, sha256 of `images`; then predicted, confidence, and `p_<class>` for
-    each class.
+    The columns path, label, sha256 of `images`; then predicted, confidence, verdict, novelty,
+    candidates (joined by `;`), and `p_<class>` for each class.
     """
     table = images[["path", "label", "sha256"]].reset_index(drop=True)
     table["predicted"] = [prediction.label for prediction in predictions]
-    table["confidence"] = [prediction.confidence for prediction in predictions]
+    for name in ("confidence", "verdict", "novelty"):
+        table[name] = [getattr(prediction, name) for prediction in predictions]
+    table["candidates"] = [";".join(prediction.candidates) for prediction in predictions]
     chances = pd.DataFrame([prediction.probabilities for prediction in predictions])
     return table.join(chances.add_prefix("p_"))
 
@@ -52,11 +54,13 @@ def summary(table: pd.DataFrame) -> dict:
     Returns
     -------
     images, errors, accuracy and its 95 % Wilson interval, macro F1, negative log-likelihood (nats),
-    and mean confidence.
+    mean confidence, expected calibration error, the share that is accepted, and errors among them.
     """
     chances = table.filter(like="p_")
     classes = [column.removeprefix("p_") for column in chances]
-    hits = int((table["label"] == table["predicted"]).sum())
+    numbers = table["label"].map(classes.index).to_numpy()
+    right = table["label"] == table["predicted"]
+    hits = int(right.sum())
     return {
         "images": len(table),
         "errors": len(table) - hits,
@@ -65,6 +69,9 @@ def summary(table: pd.DataFrame) -> dict:
         "macro_f1": f1_score(table["label"], table["predicted"], average="macro"),
         "log_loss": log_loss(table["label"], chances.to_numpy(float), labels=classes),
         "mean_confidence": table["confidence"].mean(),
+        "ece": calibration.measures(chances.to_numpy(float), numbers)["ece"],
+        "accepted": (table["verdict"] == "accept").mean(),
+        "accepted_errors": int(((table["verdict"] == "accept") & ~right).sum()),
     }
 
 

@@ -186,27 +186,3 @@ def confidence(table: pd.DataFrame) -> Figure:
         ax.yaxis.get_major_locator().set_params(integer=True)
     axes[1].set_xlabel("confidence (probability of the predicted class)")
     return figure
-
-
-def activation_maps(grays: list[np.ndarray], maps: np.ndarray, rows: pd.DataFrame) -> Figure:
-    """Show images with their boxes, and below each its class activation map as an overlay.
-
-    Parameters
-    ----------
-    grays
-        uint8 arrays (height, width).
-    maps
-        float in [0, 1], shape (images, side, side).
-    rows
-        path, label, predicted, confidence and boxes of each.
-    """
-    figure, axes = plt.subplots(2, len(grays), figsize=(2.1 * len(grays), 4.8), squeeze=False)
-    for column, (gray, heat, row) in enumerate(zip(grays, maps, rows.itertuples(), strict=True)):
-        show_gray(axes[0, column], gray, Path(row.path).stem)
-        draw_boxes(axes[0, column], row.boxes, row.label)
-        show_gray(axes[1, column], gray, f"{row.predicted} {row.confidence:.2f}")
-        height, width = gray.shape
-        axes[1, column].imshow(heat, cmap="inferno", alpha=0.5, vmin=0, vmax=1,
-                               extent=(-0.5, width - 0.5, height - 0.5, -0.5))  # fmt: skip
-        draw_boxes(axes[1, column], row.boxes, row.label)
-    return figure

@@ -1,4 +1,4 @@
-"""From the bytes of image files to predictions, with a saved model.
+"""Classify image files with a saved model.
 
 python -m nbutils.predict FILE... [--model RUN] [--top K] [--csv]
 """
@@ -8,84 +8,14 @@ import csv
 import sys
 import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from nbutils import paths
-from nbutils.images import ImageError, symmetries, to_array
+from nbutils import paths, trust
+from nbutils.images import ImageError
 from nbutils.paths import UserError
+from nbutils.predictor import Prediction, Predictor
 
 DEFAULT_MODEL = "mobilenet_v2"
-BATCH = 8  # what stays in a processor's cache between layers
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What a model says of one image."""
-
-    probabilities: dict[str, float]  # by class name, sum 1
-
-    @property
-    def label(self) -> str:
-        """The most probable class."""
-        return max(self.probabilities, key=self.probabilities.get)
-
-    @property
-    def confidence(self) -> float:
-        """The probability of that class, in [0, 1]."""
-        return self.probabilities[self.label]
-
-    def top(self, k: int) -> list[tuple[str, float]]:
-        """The k most probable classes with their probabilities, highest first."""
-        return sorted(self.probabilities.items(), key=lambda item: -item[1])[:k]
-
-
-class Predictor:
-    """A saved model with its class names.
-
-    With 8 views, the probabilities of an image are the means over its turns and mirrorings.
-    """
-
-    def __init__(self, model, classes: Sequence[str], name: str, views: int = 1):
-        self.model = model
-        self.classes = tuple(classes)
-        self.name = name
-        self.views = views
-        self.size = model.input_shape[1]
-
-    def predict(
-        self, images: Sequence[bytes], names: Sequence[str] | None = None
-    ) -> list[Prediction]:
-        """Classify images given as the bytes of their files.
-
-        Parameters
-        ----------
-        images
-            Contents of JPEG, PNG, BMP or TIFF files.
-        names
-            What errors call them; default `image 1`, `image 2`, ...
-
-        Raises
-        ------
-        ImageError
-            If one of them cannot be read; nothing is predicted then.
-        """
-        names = names or [f"image {at}" for at in range(1, len(images) + 1)]
-        squares = [
-            to_array(data, self.size, name) for data, name in zip(images, names, strict=True)
-        ]
-        rows = self.probabilities(np.stack(squares)) if squares else []
-        return [Prediction(dict(zip(self.classes, row.tolist(), strict=True))) for row in rows]
-
-    def probabilities(self, squares: np.ndarray) -> np.ndarray:
-        """Return probabilities, float (images, classes), of uint8 (images, size, size, 1)."""
-        views = np.concatenate(symmetries(squares)[: self.views])
-        batches = (views[at : at + BATCH] for at in range(0, len(views), BATCH))
-        flat = np.concatenate([self.model.predict_on_batch(batch) for batch in batches])
-        rows = flat.reshape(self.views, len(squares), -1).mean(axis=0, dtype=float)
-        return rows / rows.sum(axis=1, keepdims=True)
 
 
 def load_predictor(run_or_folder: str | Path | None = None) -> Predictor:
@@ -94,8 +24,8 @@ def load_predictor(run_or_folder: str | Path | None = None) -> Predictor:
     Parameters
     ----------
     run_or_folder
-        A folder that holds `model.keras` and `model.json`; or the name of a run below `outputs/`,
-        else below `outputs/reference/`; default `DEFAULT_MODEL`.
+        A folder that holds `model.keras`, `model.json` and what `trust.save` wrote; or the name of
+        a run below `outputs/`, else below `outputs/reference/`; default `DEFAULT_MODEL`.
 
     Raises
     ------
@@ -112,7 +42,10 @@ def load_predictor(run_or_folder: str | Path | None = None) -> Predictor:
             f"{file} tells {outputs} classes apart, but model.json beside it names "
             f"{len(classes)}: run 02_training again"
         )
-    return Predictor(model, classes, folder.name, card.get("views", 1))
+    from nbutils import answering
+
+    limits = trust.load(folder)
+    return answering.predictor(model, classes, folder.name, card.get("views", 1), limits)
 
 
 def find_model(run_or_folder: str | Path) -> Path:
@@ -173,18 +106,25 @@ def _print_table(rows, predictor: Predictor, top: int) -> None:
     for file, prediction, error in rows:
         found = prediction.top(top) if prediction else []
         chances = "  ".join(f"{label} {100 * chance:.1f} %" for label, chance in found)
-        print(f"{file!s:{width}}  {error or chances}")
+        verdict = f"{prediction.verdict}  {chances}" if prediction else error
+        print(f"{file!s:{width}}  {verdict}")
+        for reason in prediction.reasons if prediction else ():
+            print(f"{'':{width}}          {reason}")
 
 
 def _print_csv(rows, predictor: Predictor, top: int) -> None:
     table = csv.writer(sys.stdout)
-    table.writerow(["path", "label", "confidence", *predictor.classes, "error"])
+    facts = ["label", "confidence", "verdict", "novelty", "candidates", "reasons"]
+    table.writerow(["path", *facts, *predictor.classes, "error"])
     for file, prediction, error in rows:
         if prediction:
-            chances = prediction.probabilities.values()
-            table.writerow([file, prediction.label, prediction.confidence, *chances, ""])
+            table.writerow([
+                file, prediction.label, prediction.confidence, prediction.verdict,
+                prediction.novelty, ";".join(prediction.candidates), ";".join(prediction.reasons),
+                *prediction.probabilities.values(), "",
+            ])  # fmt: skip
         else:
-            table.writerow([file, "", "", *[""] * len(predictor.classes), error])
+            table.writerow([file, *[""] * (len(facts) + len(predictor.classes)), error])
 
 
 if __name__ == "__main__":

@@ -17,8 +17,11 @@ class Record(keras.callbacks.Callback):
     the history, which is cut to the epochs that the resumed model has seen.
     """
 
-    def __init__(self, history: Path, weights: Path, epochs: int, patience: int):
+    def __init__(
+        self, network: keras.Model, history: Path, weights: Path, epochs: int, patience: int
+    ):
         super().__init__()
+        self.network = network
         self.history, self.weights, self.epochs, self.patience = history, weights, epochs, patience
         self.rows = pd.read_csv(history).to_dict("records") if history.exists() else []
         self.start = 0.0
@@ -61,7 +64,7 @@ class Record(keras.callbacks.Callback):
         is_best = best_epoch(pd.DataFrame(self.rows), self.epochs) == epoch
         if is_best:
             with paths.replacing(self.weights_of(epoch)) as beside:
-                self.model.save_weights(beside)
+                self.network.save_weights(beside)
         paths.write_csv(pd.DataFrame(self.rows), self.history)
         print(_line(row, self.epochs, is_best), flush=True)
 

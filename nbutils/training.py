@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from nbutils import corruptions, models, paths
+from nbutils import corruptions, guidance, models, paths, trust
 from nbutils.backend import keras, tf
 from nbutils.paths import UserError
 from nbutils.progress import Record, best_epoch
 
 BACKUP = "backup"  # Keras' own state, in `training/` of a run
-COMMON = {"batch_size": 32, "weight_decay": 1e-4, "patience": 15, "head": False, "corruption": 0.0}
+COMMON = {"batch_size": 32, "weight_decay": 1e-4, "patience": 15, "head": False, "corruption": 0.0,
+          "boxes": 0.0}  # fmt: skip
 RECIPES = {models.CUSTOM: {"epochs": 30, "learning_rate": 2e-3, "views": 8}}  # all others:
 FINE_TUNING = {"epochs": 8, "learning_rate": 2e-4, "views": 1}
 RULES = {  # setting -> what it has to be, in code and in words
@@ -26,6 +27,7 @@ RULES = {  # setting -> what it has to be, in code and in words
     "learning_rate": (lambda value: _is_number(value) and value > 0, "give a number over 0"),
     "weight_decay": (lambda value: _is_number(value) and value >= 0, "give 0 or more"),
     "corruption": (lambda value: _is_number(value) and 0 <= value <= 1, "give 0 to 1"),
+    "boxes": (lambda value: _is_number(value) and value >= 0, "give 0 or more"),
 }
 Arrays = tuple[np.ndarray, np.ndarray]  # images uint8 (n, size, size, 1), classes int (n,)
 
@@ -56,6 +58,7 @@ def fit(
     validation: Arrays,
     run: Path,
     settings: dict,
+    masks: np.ndarray | None = None,
 ) -> pd.DataFrame:
     """Train a model and leave it with the weights of its `best_epoch`.
 
@@ -73,8 +76,11 @@ def fit(
         `epochs`, `batch_size`, `learning_rate` (the peak: warm-up, then cosine to zero),
         `weight_decay`, `patience` (epochs), `seed`, `head` (whether the weights at the start are
         trained already: they are then epoch 0, and may be the best), `corruption` (strength, as
-        `corruptions.spoil` takes it; validation then has a corrupted copy of each image too), and
-        whatever else must not differ on resuming.
+        `corruptions.spoil` takes it; validation then has a corrupted copy of each image too),
+        `boxes` (weight, as `guidance.Guided` takes it), and whatever else must not differ on
+        resuming.
+    masks
+        Boxes of the training images, as `guidance.masks` draws them; needed if `boxes` is not 0.
 
     Returns
     -------
@@ -83,19 +89,21 @@ def fit(
     state = run / "training"
     _forget_other(state, settings | {"images": _digest(train, validation)})
     steps = -(-len(train[0]) // settings["batch_size"])
-    model.compile(
+    trainer = guidance.Guided(model, settings["boxes"]) if settings["boxes"] else model
+    trainer.compile(
         optimizer=_optimizer(settings, steps),
         loss="sparse_categorical_crossentropy",
         metrics=["accuracy"],
     )
-    record = Record(run / "history.csv", state, settings["epochs"], settings["patience"])
+    record = Record(model, run / "history.csv", state, settings["epochs"], settings["patience"])
     tensorboard = keras.callbacks.TensorBoard(run / "tensorboard", write_graph=False)
     backup = keras.callbacks.BackupAndRestore(state / BACKUP, double_checkpoint=True)
     judges = _batches(_judges(validation, settings), settings["batch_size"])
     if settings["head"]:
-        record.judge_start(model, judges)
-    model.fit(
-        _batches(train, settings["batch_size"], settings["seed"], settings["corruption"]),
+        record.judge_start(trainer, judges)
+    rows = ((train[0], masks), train[1]) if settings["boxes"] else train
+    trainer.fit(
+        _batches(rows, settings["batch_size"], settings["seed"], settings["corruption"]),
         validation_data=judges,
         epochs=settings["epochs"],
         callbacks=[record, tensorboard, backup],
@@ -128,6 +136,7 @@ def save(model: keras.Model, card: dict, run: Path) -> None:
     with paths.replacing(run / "model.keras") as beside:
         bare.save(beside)
     facts = {"parameters": model.count_params(), "versions": versions()}
+    trust.forget(run)
     paths.write_json(card | facts, run / "model.json")
     shutil.rmtree(run / "training", ignore_errors=True)
 
@@ -180,20 +189,24 @@ def _batches(
     """Batch arrays; with a seed, in a new order each epoch, and newly corrupted."""
     rows = tf.data.Dataset.from_tensor_slices(arrays)
     if seed is not None:
-        rows = rows.shuffle(len(arrays[0]), seed=seed)
+        rows = rows.shuffle(len(arrays[1]), seed=seed)
     batches = rows.batch(batch_size)
     if corruption:
         seeds = tf.data.Dataset.random(seed, rerandomize_each_iteration=True).batch(batch_size)
         batches = tf.data.Dataset.zip(batches, seeds).map(
-            lambda rows, seeds: (_spoiled(rows[0], seeds, corruption), rows[1]), tf.data.AUTOTUNE
+            lambda rows, seeds: _spoiled(rows, seeds, corruption), tf.data.AUTOTUNE
         )
     return batches.prefetch(tf.data.AUTOTUNE)
 
 
-def _spoiled(images: tf.Tensor, seeds: tf.Tensor, corruption: float) -> tf.Tensor:
+def _spoiled(rows: tuple, seeds: tf.Tensor, corruption: float) -> tuple:
+    """Corrupt the images of a batch, and leave boxes and class numbers as they are."""
+    inputs, numbers = rows
+    images, *masks = inputs if isinstance(inputs, tuple) else (inputs,)
     spoiled = tf.numpy_function(
         lambda squares, each: corruptions.spoil(squares, each[: len(squares)], corruption),
         (images, seeds),
         tf.uint8,
     )
-    return tf.ensure_shape(spoiled, images.shape)
+    spoiled = tf.ensure_shape(spoiled, images.shape)
+    return (spoiled, *masks) if masks else spoiled, numbers

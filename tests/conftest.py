@@ -37,14 +37,20 @@ def outputs(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory):
-    """A run's folder with an untrained model saved as `02_training` saves it."""
-    from nbutils import models, training
+    """A run's folder with an untrained model and its limits, saved as `02_training` saves them."""
+    from nbutils import limits, models, training, trust
+    from nbutils.predict import load_predictor
 
     folder = tmp_path_factory.mktemp("runs") / "tiny"
     folder.mkdir()
     training.set_seeds(0)
     model = models.custom_cnn(classes=6, seed=0, size=32)
     training.save(model, {"classes": list(layouts.NEU_CLASSES)}, folder)
+    squares = np.random.default_rng(0).integers(0, 255, (36, 32, 32, 1), dtype=np.uint8)
+    images = squares, np.arange(36) % 6
+    costs = limits.Costs(miss=20, review=1)
+    found = limits.fit(load_predictor(folder), images, images, costs, novel=0.1, seed=0)
+    trust.save(found, folder)
     return folder
 
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from nbutils import metrics
-from nbutils.predict import Prediction
+from nbutils.predictor import Prediction
 
 
 @pytest.fixture

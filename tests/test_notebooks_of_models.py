@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from conftest import read_json
 
-from nbutils import pipeline
+from nbutils import pipeline, robustness
 
 
 @pytest.fixture(scope="module")
@@ -22,11 +22,12 @@ def test_a_pretrained_model_goes_the_same_way(run, tmp_path):
     """EfficientNet-Lite0 on SYNTHETIC images: its weights come with the packages."""
     folder = prepared(run, tmp_path / "lite0")
     chosen = {"MODEL": "efficientnet_lite0", "SIZE": 64, "EPOCHS": 1, "VIEWS": 8}
+    chosen |= {"CORRUPTION": 0.5, "BOXES": 0.3, "COMPARED": 1}
     assert pipeline.main(["--run", str(folder), "--only", "02,03,04,05", *words(chosen)]) == 0
     history = pd.read_csv(folder / "history.csv")
     assert history["epoch"].tolist() == [0, 1]
     assert read_json(folder / "model.json")["views"] == 8
-    assert (folder / "cam_scores.csv").exists()
+    assert len(pd.read_csv(folder / "cam_methods.csv")) == 8
 
 
 def test_the_comparison_runs_on_a_split(run, tmp_path):
@@ -46,9 +47,27 @@ def test_robustness_is_measured_on_a_split(run, trained, tmp_path):
     chosen = {"MODELS": str(trained), "IMAGES": 1}
     assert pipeline.main(["--run", str(folder), "--only", "07", *words(chosen)]) == 0
     table = pd.read_csv(folder / "robustness.csv")
-    assert len(table) == 1 + 12 * 5 + 4
+    assert len(table) == len(robustness.cells())
     assert table["accuracy"].between(0, 1).all()
+    coverage = pd.read_csv(folder / "coverage.csv")
+    assert set(coverage["level"]) == {90, 95, 99}
     assert pd.read_csv(folder / "robustness_summary.csv")["clean"].between(0, 1).all()
+
+
+def test_what_a_model_does_not_know_is_measured(run, tmp_path):
+    without = prepared(run, tmp_path / "without")
+    chosen = {"EPOCHS": 1, "SIZE": 32, "LEAVE_OUT": "scratches"}
+    assert pipeline.main(["--run", str(without), "--only", "02", *words(chosen)]) == 0
+    assert "scratches" not in read_json(without / "model.json")["classes"]
+    folder = prepared(run, tmp_path / "novelty")
+    chosen = {"MODEL": str(without), "WITHOUT": str(without)}
+    assert pipeline.main(["--run", str(folder), "--only", "09", *words(chosen)]) == 0
+    found = pd.read_csv(folder / "left_out.csv")
+    assert set(found["left_out"]) == {"scratches"}
+    assert len(found) == 5
+    assert found["auroc"].between(0, 1).all()
+    groups = pd.read_csv(folder / "novelty_summary.csv").set_index("group")
+    assert groups.loc["plain gray", "images"] == 20
 
 
 def prepared(run, folder):

@@ -5,7 +5,7 @@ import io
 import pytest
 from PIL import Image
 
-from nbutils import paths, reference
+from nbutils import model_card, paths, reference
 from nbutils.predict import load_predictor
 
 REFERENCE = paths.ROOT / "outputs" / "reference"
@@ -13,18 +13,18 @@ REFERENCE = paths.ROOT / "outputs" / "reference"
 
 def test_the_readme_and_the_card_say_what_the_files_say():
     readme = paths.ROOT / "README.md"
-    assert reference.with_results(readme, REFERENCE) == readme.read_text(encoding="utf-8")
+    assert model_card.with_results(readme, REFERENCE) == readme.read_text(encoding="utf-8")
     card = (REFERENCE / "README.md").read_text(encoding="utf-8")
-    assert reference.card(REFERENCE) == card
+    assert model_card.card(REFERENCE) == card
 
 
 def test_the_models_are_small_and_without_optimizer_state():
     files = list(REFERENCE.rglob("model.keras"))
     assert sum(file.stat().st_size for file in files) <= reference.LIMIT
-    assert {file.parent.name for file in files} == set(reference.MODELS)
+    assert {file.parent.name for file in files} == set(model_card.MODELS)
 
 
-@pytest.mark.parametrize("name", reference.MODELS)
+@pytest.mark.parametrize("name", model_card.MODELS)
 def test_each_model_answers(name, gray):
     file = io.BytesIO()
     Image.fromarray(gray).save(file, "PNG")
@@ -42,7 +42,7 @@ def test_nothing_synthetic_is_shipped():
 
 def test_a_synthetic_run_is_not_shipped(outputs):
     facts = {"data": {"name": "SYNTHETIC"}, "split": {"kind": "fixed"}}
-    for name in {*reference.MODELS, *reference.SEEDS, reference.COMPARISON}:
+    for name in {*model_card.MODELS, *reference.SEEDS, *reference.SHARED}:
         (outputs / name).mkdir(parents=True)
         paths.write_json(facts, outputs / name / "audit.json")
     with pytest.raises(paths.UserError, match="is not of NEU-DET's fixed split"):

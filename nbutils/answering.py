@@ -1,0 +1,56 @@
+"""Keras models as predictors: what they answer beside probabilities, so that doubt can be told."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from nbutils import feature_maps, litert
+from nbutils.backend import keras
+from nbutils.models import SignedRoot
+from nbutils.predictor import Predictor
+from nbutils.trust import Trust
+
+ops = keras.ops
+
+
+class Network:
+    """A Keras model that answers batch after batch."""
+
+    def __init__(self, model: keras.Model):
+        self._model = model
+
+    def map(self, batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """Run batches one after the other."""
+        return (self._model.predict_on_batch(batch) for batch in batches)
+
+
+def predictor(
+    model: keras.Model,
+    classes: Sequence[str],
+    name: str,
+    views: int = 1,
+    trust: Trust | None = None,
+) -> Predictor:
+    """Make a predictor of a model; arguments as `Predictor` takes them."""
+    network = Network(answering(model))
+    return Predictor(network, classes, name, model.input_shape[1], views, trust, model)
+
+
+def faster(slow: Predictor, file: Path) -> Predictor:
+    """Return the same predictor run by LiteRT; its network is written to a `.tflite` file."""
+    litert.export(answering(slow.model), file)
+    parts = slow.classes, slow.name, slow.size, slow.views, slow.trust, slow.model
+    return Predictor(litert.Network(file), *parts)
+
+
+def answering(model: keras.Model) -> keras.Model:
+    """Return the network that answers with one row an image: probabilities, then the embedding.
+
+    The embedding is what novelty is measured in: mean and deviation of the channels in the middle
+    of the network.
+    """
+    maps = model.get_layer(feature_maps.middle(model)).output
+    moments = [ops.mean(maps, axis=(1, 2)), ops.std(maps, axis=(1, 2))]
+    embedding = SignedRoot()(ops.concatenate(moments, axis=-1))
+    return keras.Model(model.inputs, ops.concatenate([model.outputs[0], embedding], axis=-1))
