@@ -2,6 +2,7 @@
 PYTHON ?= python3
 RUN ?= custom_cnn
 ROBUST := -p MODEL mobilenet_v2 -p CORRUPTION 1 -p BOXES 0.3 -p LEARNING_RATE 6e-4
+BACKBONES := lbp_svm,mobilenet_v2,efficientnet_lite0,both
 CLASSES := crazing inclusion patches pitted_surface rolled-in_scale scratches
 empty :=
 COMMA := $(empty),
@@ -41,7 +42,8 @@ reference: setup
 	$(BIN)/python -m nbutils.pipeline --run custom_cnn_2 --only 01,02 -p SEED 2
 	$(BIN)/python -m nbutils.pipeline --run mobilenet_v2 $(ROBUST) -p EPOCHS 20 -p COMPARED 0
 	$(BIN)/python -m nbutils.pipeline --run comparison --only 01,06 \
-	  -p CNN_RUNS custom_cnn,custom_cnn_1,custom_cnn_2
+	  -p CNN_RUNS custom_cnn,custom_cnn_1,custom_cnn_2 -p REPEATS 10 -p COUNTS 5,10,20,50,100,240 \
+	  $(foreach protocol,BLOCKED HALVES CURVE,-p $(protocol) $(BACKBONES))
 	$(MAKE) robustness novelty
 	$(BIN)/python -m nbutils.reference
 

@@ -1,86 +1,250 @@
-"""The upload demo's widgets."""
+"""The upload demo: a panel of widgets around a session."""
 
-import base64
-import html
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from threading import Event, Thread
 
 import ipywidgets as widgets
 import numpy as np
 from PIL import Image
 
-from nbutils import synthetic
-from nbutils.images import SUFFIXES, ImageError, decode
-from nbutils.predictor import Prediction, Predictor
+from nbutils import cards, explain, layouts, paths, synthetic
+from nbutils.images import MAX_BYTES, MAX_PIXELS, SUFFIXES, square
+from nbutils.paths import UserError
+from nbutils.predict import find_model, known_models, load_predictor
+from nbutils.session import ALL, ORDERS, Entry, Session
 
-File = tuple[str, bytes]  # name and content
-STYLE = """<style>
-.card {display: flex; flex-wrap: wrap; gap: 16px; align-items: flex-start; padding: 10px 0;
-  border-bottom: 1px solid #8886; font-size: 14px; line-height: 1.4}
-.card img {width: 128px; height: 128px; object-fit: contain; background: #8882}
-.card .facts {min-width: 280px; flex: 1}
-.card .row {display: grid; grid-template-columns: 120px 1fr 60px; gap: 8px; align-items: center}
-.card .bar {height: 12px; background: #8883}
-.card .bar div {height: 100%; background: #0173b2}
-.card .value {text-align: right; font-variant-numeric: tabular-nums}
-.card .error {color: #d55e00; font-weight: 600}
-</style>"""
+PAGE = 12  # cards shown at once
+File = tuple[str, Callable[[], bytes]]  # name, and what reads the content
+LIMITS = f"Files of at most {MAX_BYTES // 2**20} MB and {MAX_PIXELS // 10**6} million pixels."
 
 
-def samples(seed: int) -> list[File]:
+def samples(seed: int) -> list[tuple[str, bytes]]:
     """Draw one SYNTHETIC image of each NEU-DET class, as PNG files."""
     files = []
     for at, label in enumerate(synthetic.DRAWERS):
         gray, _ = synthetic.draw(label, np.random.default_rng((seed, at)))
-        files.append((f"SYNTHETIC {label}.png", _png(gray)))
+        file = io.BytesIO()
+        Image.fromarray(gray).save(file, "PNG")
+        files.append((f"SYNTHETIC {label}.png", file.getvalue()))
     return files
 
 
-def panel(predictor: Predictor, top: int) -> widgets.VBox:
-    """Build the upload button with the cards of what was uploaded below it."""
-    upload = widgets.FileUpload(
-        accept=",".join(SUFFIXES), multiple=True, description="Upload images"
-    )
-    results = widgets.HTML()
+class Panel:
+    """Choose images, see what the model says of them, and correct it.
 
-    def show(change) -> None:
-        files = [(file.name, bytes(file.content)) for file in change.new]
-        results.value = cards(predictor, files, top)
+    Parameters
+    ----------
+    model
+        Run or reference model to begin with.
+    top
+        Classes charted of each image, at first.
+    seed
+        Of the drawn samples.
+    """
 
-    upload.observe(show, names="value")
-    return widgets.VBox([upload, results])
+    def __init__(self, model: str, top: int, seed: int):
+        self.seed = seed
+        self.stopped = Event()
+        self.worker = Thread()
+        self.maps: dict[int, np.ndarray] = {}
+        self._make_controls(model, top)
+        self._watch()
+        self._load(model)
+
+    def _make_controls(self, model: str, top: int) -> None:
+        wide = {"layout": widgets.Layout(width="auto", min_width="200px")}
+
+        def choice(words: str, options: Sequence[str], **more) -> widgets.Dropdown:
+            return widgets.Dropdown(options=options, description=words, **more, **wide)
+
+        def button(words: str) -> widgets.Button:
+            return widgets.Button(description=words, **wide)
+
+        self.model = choice("Model", list(dict.fromkeys([model, *known_models()])), value=model)
+        self.upload = widgets.FileUpload(
+            accept=",".join(SUFFIXES), multiple=True, description="Upload images", **wide
+        )
+        self.folder = widgets.Text(placeholder="a folder here", description="Folder", **wide)
+        self.read, self.try_out = button("Read the folder"), button("Try SYNTHETIC samples")
+        self.stop, self.clear = button("Stop"), button("Clear")
+        self.progress = widgets.IntProgress(layout=widgets.Layout(width="98%"), min=0, max=1)
+        self.top = widgets.IntSlider(top, 1, 6, description="Classes", **wide)
+        self.overlay = widgets.Checkbox(True, description="Show the evidence", indent=False, **wide)
+        self.strength = widgets.FloatSlider(0.7, min=0, max=1, description="Strength", **wide)
+        self.label = choice("Class", [ALL])
+        self.verdict = choice("Verdict", [ALL, *cards.SIGNS])
+        self.order = choice("Order", list(ORDERS))
+        self.page = widgets.BoundedIntText(1, min=1, max=1, description="Page", **wide)
+        self.facts, self.status, self.table = widgets.HTML(), widgets.HTML(), widgets.HTML()
+        self.cards = widgets.VBox()
+
+    def _watch(self) -> None:
+        self.upload.observe(self._uploaded, names="value")
+        self.read.on_click(lambda _: self._read_folder())
+        self.try_out.on_click(lambda _: self.judge(_loaded(samples(self.seed))))
+        self.stop.on_click(lambda _: self.stopped.set())
+        self.clear.on_click(lambda _: self._load(self.model.value))
+        self.model.observe(lambda change: self._load(change.new), names="value")
+        for control in (self.top, self.overlay, self.strength, self.label, self.verdict,
+                        self.order, self.page):  # fmt: skip
+            control.observe(lambda _: self.show(), names="value")
+
+    def view(self) -> widgets.Widget:
+        """Return the panel as a widget to display."""
+
+        def row(*children: widgets.Widget) -> widgets.Box:
+            flow = widgets.Layout(flex_flow="row wrap", grid_gap="4px 8px", align_items="center")
+            return widgets.Box(children, layout=flow)
+
+        return widgets.VBox([
+            widgets.HTML(cards.STYLE),
+            row(self.model, self.upload, self.try_out, self.clear),
+            self.facts,
+            row(self.folder, self.read, self.stop),
+            self.progress,
+            self.status,
+            row(self.top, self.overlay, self.strength),
+            row(self.label, self.verdict, self.order, self.page),
+            self.cards,
+            self.table,
+        ])  # fmt: skip
+
+    def _load(self, name: str) -> None:
+        """Take a model, with an empty session."""
+        self.halt()
+        try:
+            predictor = load_predictor(name)
+        except UserError as error:
+            self._say(str(error), wrong=True)
+            return
+        self.session = Session(predictor)
+        self.explain = explain.explainer(predictor.model)
+        self.maps.clear()
+        self.top.max = len(predictor.classes)
+        self.label.options = [ALL, *predictor.classes]
+        self.facts.value = f'<div class="inspect quiet">{_facts(name)} {LIMITS}</div>'
+        self._say("")
+        self.show()
+
+    def _uploaded(self, change) -> None:
+        if change.new:
+            self.judge(_loaded([(file.name, bytes(file.content)) for file in change.new]))
+            self.upload.value = ()
+
+    def _read_folder(self) -> None:
+        try:
+            files = layouts.find_files(Path(self.folder.value).expanduser(), SUFFIXES)
+        except UserError as error:
+            self._say(str(error), wrong=True)
+            return
+        self.judge([(str(file), file.read_bytes) for file in files])
+
+    def judge(self, files: Iterable[File]) -> None:
+        """Classify files in the background, while the panel answers."""
+        self.halt()
+        self.stopped.clear()
+        self.worker = Thread(target=self._judge, args=(list(files),), daemon=True)
+        self.worker.start()
+
+    def halt(self) -> None:
+        """Stop what runs, and wait for it."""
+        self.stopped.set()
+        if self.worker.is_alive():
+            self.worker.join()
+
+    def _judge(self, files: list[File]) -> None:
+        self.stop.disabled = False
+        self.progress.max, self.progress.value = max(len(files), 1), 0
+        for at, (name, read) in enumerate(files, start=1):
+            if self.stopped.is_set():
+                break
+            try:
+                self.session.judge(name, read())
+            except OSError as error:
+                self.session.entries.append(Entry(name, error=f"{name} cannot be read ({error})"))
+            self.progress.value = at
+            if at in (1, PAGE):
+                self.show()
+        self.stop.disabled = True
+        broken = sum(bool(entry.error) for entry in self.session.entries)
+        done = f"{self.progress.value} of {len(files)} files judged."
+        self._say(f"{done} {broken} could not be read." if broken else done)
+        self.show()
+
+    def show(self) -> None:
+        """Draw the cards of this page, then the table, then the maps that are not there yet."""
+        chosen = self.session.select(self.order.value, self.label.value, self.verdict.value)
+        self.page.max = max(-(-len(chosen) // PAGE), 1)
+        first = PAGE * (self.page.value - 1)
+        entries = chosen[first : first + PAGE]
+        texts = [widgets.HTML(self._text(entry)) for entry in entries]
+        self.cards.children = [self._card(*pair) for pair in zip(entries, texts, strict=True)]
+        self.table.value = cards.table(self.session.table())
+        for entry, text in zip(entries, texts, strict=True):
+            if self.overlay.value and not entry.error and id(entry) not in self.maps:
+                self.maps[id(entry)] = self._heat(entry)
+                text.value = self._text(entry)
+
+    def _text(self, entry: Entry) -> str:
+        heat = self.maps.get(id(entry)) if self.overlay.value else None
+        prepared = "" if entry.error else self.session.prepared(entry)
+        return cards.card(entry, prepared, self.top.value, heat, self.strength.value)
+
+    def _card(self, entry: Entry, text: widgets.HTML) -> widgets.Widget:
+        if entry.error:
+            return text
+        line = widgets.Layout(border_bottom="1px solid #8885", padding="8px 0")
+        return widgets.VBox([text, self._correction(entry)], layout=line)
+
+    def _correction(self, entry: Entry) -> widgets.Widget:
+        classes = self.session.predictor.classes
+        choice = widgets.Dropdown(
+            options=[("as predicted", ""), *zip(classes, classes, strict=True)],
+            value=entry.corrected,
+            description="Correct to",
+        )
+
+        def correct(change) -> None:
+            self.session.correct(entry, change.new or entry.prediction.label)
+            self._say(f"{entry.name}: noted as {change.new or entry.prediction.label}.")
+            self.table.value = cards.table(self.session.table())
+
+        choice.observe(correct, names="value")
+        return choice
+
+    def _heat(self, entry: Entry) -> np.ndarray:
+        """Compute an image's activation map."""
+        predictor = self.session.predictor
+        number = predictor.classes.index(entry.prediction.label)
+        squares = square(entry.gray, predictor.size)[np.newaxis]
+        return self.explain(squares, np.array([number]))[0]
+
+    def _say(self, words: str, wrong: bool = False) -> None:
+        kind = "error" if wrong else "quiet"
+        self.status.value = f'<div class="inspect"><div class="{kind}">{words}</div></div>'
 
 
-def cards(predictor: Predictor, files: Sequence[File], top: int) -> str:
-    """Classify files into HTML, a card for each; an unreadable file gets its error as its card."""
-    return STYLE + "".join(_card(predictor, name, data, top) for name, data in files)
+def still(session: Session, files: Iterable[tuple[str, bytes]], top: int) -> str:
+    """Classify files into HTML that needs no kernel."""
+    entries = [session.judge(name, data) for name, data in files]
+    shown = [cards.card(entry, session.prepared(entry), top, None, 0) for entry in entries]
+    return cards.STYLE + "<br>".join(shown)
 
 
-def _card(predictor: Predictor, name: str, data: bytes, top: int) -> str:
-    try:
-        prediction = predictor.predict([data], [name])[0]
-        picture = base64.b64encode(_png(decode(data, name))).decode()
-    except ImageError as error:
-        return f'<div class="card"><div class="error">{html.escape(str(error))}</div></div>'
-    title = html.escape(name)
+def _loaded(files: Iterable[tuple[str, bytes]]) -> list[File]:
+    return [(name, lambda data=data: data) for name, data in files]
+
+
+def _facts(name: str) -> str:
+    """Say how a model did on its test part."""
+    file = find_model(name) / "metrics.json"
+    if not file.exists():
+        return f"{name}: not judged on test images."
+    results = paths.read_json(file, "02_training")
+    low, high = results["test"]["accuracy_interval"]
     return (
-        f'<div class="card"><img src="data:image/png;base64,{picture}" alt="{title}">'
-        f'<div class="facts"><div>{title}</div>{_chart(prediction, top)}</div></div>'
+        f"{name}: {results['test']['accuracy']:.2%} of {results['test']['images']} test images of "
+        f"{results['data']} right (95 % interval {low:.1%} to {high:.1%})."
     )
-
-
-def _chart(prediction: Prediction, top: int) -> str:
-    head = f"<b>{html.escape(prediction.label)}</b>, confidence {prediction.confidence:.1%}"
-    rows = (
-        f'<div class="row"><span>{html.escape(label)}</span>'
-        f'<div class="bar"><div style="width: {chance:.1%}"></div></div>'
-        f'<span class="value">{chance:.1%}</span></div>'
-        for label, chance in prediction.top(top)
-    )
-    return f"<div>{head}</div>{''.join(rows)}"
-
-
-def _png(gray: np.ndarray) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(gray).save(file, "PNG")
-    return file.getvalue()

@@ -5,6 +5,7 @@ from nbutils.backend import keras  # before tf_keras_vis, which would import Ten
 # isort: split
 import contextlib
 import io
+from collections.abc import Callable
 
 import numpy as np
 from tf_keras_vis.gradcam import Gradcam
@@ -33,7 +34,12 @@ METHODS = (*LIBRARY, FUSED)
 def activation_maps(
     model: keras.Model, squares: np.ndarray, classes: np.ndarray, method: str = FUSED
 ) -> np.ndarray:
-    """Compute maps of what speaks for a class, by tf-keras-vis.
+    """Compute maps of what speaks for a class; `explainer` says how."""
+    return explainer(model, method)(squares, classes)
+
+
+def explainer(model: keras.Model, method: str = FUSED) -> Callable:
+    """Prepare activation maps of a model, by tf-keras-vis.
 
     Grad-CAM (Selvaraju et al., ICCV 2017, arXiv:1610.02391), Grad-CAM++ (Chattopadhay et al., WACV
     2018, arXiv:1710.11063) and Score-CAM (Wang et al., CVPRW 2020, arXiv:1910.01279) read the last
@@ -44,40 +50,40 @@ def activation_maps(
     ----------
     model
         Functional, images in [0, 255] to softmax probabilities.
-    squares
-        uint8, shape (images, size, size, 1).
-    classes
-        Number of the class to explain, for each image.
     method
         One of `METHODS`.
 
     Returns
     -------
-    float32 maps in [0, 1], shape (images, size, size); all zero where nothing speaks for the class.
+    Function of images, uint8 (n, size, size, 1), and the number of the class to explain for each;
+    it returns float32 maps in [0, 1], shape (n, size, size), all zero where nothing speaks for the
+    class.
     """
     if method not in METHODS:
         raise UserError(f"METHOD {method!r} is unknown: choose one of {', '.join(METHODS)}")
     if method == FUSED:
-        coarse, fine = (
-            activation_maps(model, squares, classes, part) for part in ("Grad-CAM", "LayerCAM")
-        )
-        product = coarse * fine
-        return product / np.maximum(product.max(axis=(1, 2), keepdims=True), 1e-9)
+        coarse, fine = explainer(model, "Grad-CAM"), explainer(model, "LayerCAM")
+        return lambda squares, classes: _scaled(coarse(squares, classes) * fine(squares, classes))
     kind, layer, options = LIBRARY[method]
     cam = kind(model, model_modifier=ReplaceToLinear(), clone=True)
-    starts = tqdm(range(0, len(squares), BATCH), desc=method, unit="batch", leave=False)
-    with contextlib.redirect_stdout(io.StringIO()):  # Score-CAM lets Keras print
-        maps = [
-            cam(
-                CategoricalScore(classes[at : at + BATCH].tolist()),
-                squares[at : at + BATCH].astype(np.float32),
-                penultimate_layer=layer(model),
-                seek_penultimate_conv_layer=False,
-                **options,
-            )
-            for at in starts
-        ]
-    return np.concatenate(maps)
+    options = {"penultimate_layer": layer(model), "seek_penultimate_conv_layer": False, **options}
+
+    def maps(squares: np.ndarray, classes: np.ndarray) -> np.ndarray:
+        starts = range(0, len(squares), BATCH)
+        bar = tqdm(starts, desc=method, unit="batch", leave=False, disable=len(starts) == 1)
+        parts = ((squares[at : at + BATCH], classes[at : at + BATCH]) for at in bar)
+        with contextlib.redirect_stdout(io.StringIO()):  # Score-CAM lets Keras print
+            found = [
+                cam(CategoricalScore(numbers.tolist()), images.astype(np.float32), **options)
+                for images, numbers in parts
+            ]
+        return np.concatenate(found)
+
+    return maps
+
+
+def _scaled(maps: np.ndarray) -> np.ndarray:
+    return maps / np.maximum(maps.max(axis=(1, 2), keepdims=True), 1e-9)
 
 
 def untrained(model: keras.Model, seed: int) -> keras.Model:

@@ -55,12 +55,16 @@ def find_model(run_or_folder: str | Path) -> Path:
     for place in places:
         if (place / "model.keras").exists():
             return place
-    files = [*paths.OUTPUTS.glob("*/model.keras"), *paths.OUTPUTS.glob("reference/*/model.keras")]
-    known = sorted({file.parent.name for file in files})
     raise UserError(
         f"no model.keras for {str(run_or_folder)!r}: train it by 02_training, "
-        f"or name one of those at hand ({', '.join(known) or 'none yet'})"
+        f"or name one of those at hand ({', '.join(known_models()) or 'none yet'})"
     )
+
+
+def known_models() -> list[str]:
+    """Return the names of the runs and reference models at hand."""
+    files = [*paths.OUTPUTS.glob("*/model.keras"), *paths.OUTPUTS.glob("reference/*/model.keras")]
+    return sorted({file.parent.name for file in files})
 
 
 def _load_keras(file: Path):
