@@ -1,6 +1,7 @@
 # Thin names for commands that the README spells out.
 PYTHON ?= python3
 RUN ?= custom_cnn
+MODEL ?= mobilenet_v2
 ROBUST := -p MODEL mobilenet_v2 -p CORRUPTION 1 -p BOXES 0.3 -p LEARNING_RATE 6e-4
 BACKBONES := lbp_svm,mobilenet_v2,efficientnet_lite0,both
 CLASSES := crazing inclusion patches pitted_surface rolled-in_scale scratches
@@ -9,7 +10,7 @@ COMMA := $(empty),
 WITHOUT := $(subst $(empty) ,$(COMMA),$(CLASSES:%=without_%))
 BIN := .venv/bin
 
-.PHONY: setup pipeline comparison robustness novelty reference test lab demo lint lock
+.PHONY: setup pipeline comparison robustness novelty reference test lab demo streamlit lint lock
 setup: .venv/ready
 
 .venv/ready: requirements.lock pyproject.toml
@@ -54,7 +55,13 @@ lab: setup
 	$(BIN)/jupyter lab notebooks
 
 demo: setup
-	$(BIN)/jupyter lab notebooks/05_upload_demo.ipynb
+	@mkdir -p outputs/demo
+	$(BIN)/papermill --prepare-only notebooks/05_upload_demo.ipynb outputs/demo/upload_demo.ipynb \
+	  -p RUN $(MODEL) -p STILL False
+	$(BIN)/voila outputs/demo/upload_demo.ipynb --Voila.ip=127.0.0.1 --preheat_kernel=True $(ARGS)
+
+streamlit: setup
+	$(BIN)/streamlit run nbutils/streamlit_app.py --server.address 127.0.0.1 $(ARGS) -- --model $(MODEL)
 
 lint: setup
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -70,9 +70,10 @@ class Panel:
         self.read, self.try_out = button("Read the folder"), button("Try SYNTHETIC samples")
         self.stop, self.clear = button("Stop"), button("Clear")
         self.progress = widgets.IntProgress(layout=widgets.Layout(width="98%"), min=0, max=1)
-        self.top = widgets.IntSlider(top, 1, 6, description="Classes", **wide)
+        slider = {"layout": widgets.Layout(width="300px")}
+        self.top = widgets.IntSlider(top, 1, 6, description="Classes", **slider)
         self.overlay = widgets.Checkbox(True, description="Show the evidence", indent=False, **wide)
-        self.strength = widgets.FloatSlider(0.7, min=0, max=1, description="Strength", **wide)
+        self.strength = widgets.FloatSlider(0.7, min=0, max=1, description="Strength", **slider)
         self.label = choice("Class", [ALL])
         self.verdict = choice("Verdict", [ALL, *cards.SIGNS])
         self.order = choice("Order", list(ORDERS))
