@@ -5,12 +5,14 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from sklearn.covariance import LedoitWolf
+from sklearn.model_selection import StratifiedKFold
 
 from nbutils import calibration, conformal, corruptions
 from nbutils.predictor import Predictor
 from nbutils.trust import Gaussians, Limits, Trust, soften
 
 CORRUPTED_COPIES = 2  # of each validation image
+FOLDS = 5  # that the limit of novelty is measured by
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,8 @@ def fit(
     """Fit a model's limits.
 
     Temperature, candidates and the confidence to review below are fitted to validation images as
-    they are and corrupted (`corruptions.spoil`, all severities, with the families of training).
+    they are and corrupted (`corruptions.spoil`, all severities, with the families of training);
+    novelty to training and validation images as they are.
 
     Parameters
     ----------
@@ -43,25 +46,26 @@ def fit(
     costs
         They choose the confidence below which a person looks.
     novel
-        Share of validation images that may count as novel.
+        Share of images like those of training that may count as novel.
     seed
         Of the corruptions.
     """
     squares, numbers = validation
     seeds = np.random.default_rng(seed).integers(2**32, size=(CORRUPTED_COPIES, len(squares)))
     several = [squares, *(corruptions.spoil(squares, row, 1.0) for row in seeds)]
-    raw, embeddings = predictor.answers(np.concatenate(several))
+    raw, _ = predictor.answers(np.concatenate(several))
     all_numbers = np.tile(numbers, len(several))
     temperature = calibration.fit_temperature(raw, all_numbers)
     chances = soften(raw, temperature)
-    gaussians = fit_gaussians(predictor.answers(train[0], views=1)[1], train[1])
+    known = np.concatenate([train[0], squares]), np.concatenate([train[1], numbers])
+    _, embeddings = predictor.answers(known[0], views=1)
     limits = Limits(
         temperature=temperature,
         floors=conformal.floors(chances, all_numbers),
         confidence=cheapest(chances, all_numbers, costs),
-        novelty=float(np.quantile(gaussians.distances(embeddings[: len(squares)]), 1 - novel)),
+        novelty=float(np.quantile(held_out_distances(embeddings, known[1]), 1 - novel)),
     )
-    return Trust(limits, gaussians)
+    return Trust(limits, fit_gaussians(embeddings, known[1]))
 
 
 def fit_gaussians(embeddings: np.ndarray, numbers: np.ndarray) -> Gaussians:
@@ -88,6 +92,22 @@ def fit_gaussians(embeddings: np.ndarray, numbers: np.ndarray) -> Gaussians:
         centers.append(of_class.mean(axis=0) * scale)
         whitening.append(vectors / np.sqrt(np.maximum(values, 1e-6)) / scale[:, np.newaxis])
     return Gaussians(np.float32(centers), np.float32(whitening))
+
+
+def held_out_distances(embeddings: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    """Return how far each image is from the others, consecutive images held out together.
+
+    Parameters
+    ----------
+    embeddings, numbers
+        As in `fit_gaussians`, at least two images a class, in the order that they were taken.
+    """
+    distances = np.empty(len(numbers))
+    folds = StratifiedKFold(min(FOLDS, np.bincount(numbers).min()))
+    for others, held in folds.split(embeddings, numbers):
+        found = fit_gaussians(embeddings[others], numbers[others])
+        distances[held] = found.distances(embeddings[held])
+    return distances
 
 
 def cheapest(chances: np.ndarray, numbers: np.ndarray, costs: Costs) -> float:

@@ -55,11 +55,13 @@ def default_size(name: str) -> int:
     return SIZES.get(name, USUAL_SIZE)
 
 
-def build(name: str, classes: int, seed: int, size: int, alpha: float) -> keras.Model:
-    """Build the custom CNN, or a pretrained network by its name (see `pretrained`)."""
+def build(
+    name: str, classes: int, seed: int, size: int, alpha: float, standardise: bool
+) -> keras.Model:
+    """Build the custom CNN, which always standardises, or a pretrained network by its name."""
     if name == CUSTOM:
         return custom_cnn(classes, seed, size)
-    return pretrained(name, classes, seed, size, alpha)
+    return pretrained(name, classes, seed, size, alpha, standardise=standardise)
 
 
 def custom_cnn(classes: int, seed: int, size: int = SIZES[CUSTOM]) -> keras.Model:
@@ -85,10 +87,7 @@ def custom_cnn(classes: int, seed: int, size: int = SIZES[CUSTOM]) -> keras.Mode
     """
     image = keras.Input((size, size, 1), name="image")
     x = RandomSymmetry(seed=seed, name="augmentation")(image)
-    x = layers.Rescaling(1 / 255, name="rescale")(x)
-    x = layers.LayerNormalization(
-        axis=(1, 2, 3), center=False, scale=False, epsilon=1e-4, name="standardise"
-    )(x)
+    x = _standardised(x)
     for at, filters in enumerate(FILTERS, start=1):
         x = _block(x, at, filters, seed)
     x = layers.GlobalAveragePooling2D(name="pool")(x)
@@ -107,6 +106,7 @@ def pretrained(
     size: int,
     alpha: float,
     weights: str | None = "imagenet",
+    standardise: bool = False,
 ) -> keras.Model:
     """Build a backbone with ImageNet weights and a new head.
 
@@ -123,6 +123,9 @@ def pretrained(
         Of augmentation, dropout and the head.
     size
         Side of the square input in pixels.
+    standardise
+        Whether each image is brought to mean 128 and deviation 64 first, so that brightness and
+        contrast are all the same to it.
 
     Returns
     -------
@@ -131,6 +134,9 @@ def pretrained(
     """
     image = keras.Input((size, size, 1), name="image")
     x = RandomSymmetry(seed=seed, name="augmentation")(image)
+    if standardise:
+        x = _standardised(x)
+        x = layers.Rescaling(64, offset=128, name="contrast")(x)
     x = layers.Concatenate(name="three_channels")([x, x, x])
     x = backbones.add(name, x, alpha, weights)
     x = layers.GlobalAveragePooling2D(name="pool")(x)
@@ -141,6 +147,14 @@ def pretrained(
     for layer in model.layers:
         layer.trainable = not isinstance(layer, layers.BatchNormalization)
     return model
+
+
+def _standardised(x):
+    """Bring each image to mean 0 and deviation 1."""
+    x = layers.Rescaling(1 / 255, name="rescale")(x)
+    return layers.LayerNormalization(
+        axis=(1, 2, 3), center=False, scale=False, epsilon=1e-4, name="standardise"
+    )(x)
 
 
 def _block(x, at: int, filters: int, seed: int):

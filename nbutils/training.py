@@ -16,7 +16,7 @@ from nbutils.progress import Record, best_epoch
 
 BACKUP = "backup"  # Keras' own state, in `training/` of a run
 COMMON = {"batch_size": 32, "weight_decay": 1e-4, "patience": 15, "head": False, "corruption": 0.0,
-          "boxes": 0.0}  # fmt: skip
+          "boxes": 0.0, "standardise": False}  # fmt: skip
 RECIPES = {models.CUSTOM: {"epochs": 30, "learning_rate": 2e-3, "views": 8}}  # all others:
 FINE_TUNING = {"epochs": 8, "learning_rate": 2e-4, "views": 1}
 RULES = {  # setting -> what it has to be, in code and in words

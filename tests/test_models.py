@@ -17,6 +17,7 @@ SETTINGS = {
     "seed": 0,
     "head": False,
     "corruption": 0.0,
+    "boxes": 0.0,
 }
 
 
