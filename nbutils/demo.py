@@ -13,6 +13,7 @@ from nbutils import cards, explain, layouts, paths, synthetic
 from nbutils.images import MAX_BYTES, MAX_PIXELS, SUFFIXES, square
 from nbutils.paths import UserError
 from nbutils.predict import find_model, known_models, load_predictor
+from nbutils.predictor import Predictor
 from nbutils.session import ALL, ORDERS, Entry, Session
 
 PAGE = 12  # cards shown at once
@@ -51,7 +52,7 @@ class Panel:
         self.maps: dict[int, np.ndarray] = {}
         self._make_controls(model, top)
         self._watch()
-        self._load(model)
+        self._take(load_predictor(model))
 
     def _make_controls(self, model: str, top: int) -> None:
         wide = {"layout": widgets.Layout(width="auto", min_width="200px")}
@@ -113,19 +114,21 @@ class Panel:
         ])  # fmt: skip
 
     def _load(self, name: str) -> None:
-        """Take a model, with an empty session."""
+        """Take another model; the one before stays where it cannot be loaded."""
         self.halt()
         try:
-            predictor = load_predictor(name)
+            self._take(load_predictor(name))
         except UserError as error:
             self._say(str(error), wrong=True)
-            return
+
+    def _take(self, predictor: Predictor) -> None:
+        """Begin a session with a model."""
         self.session = Session(predictor)
         self.explain = explain.explainer(predictor.model)
         self.maps.clear()
         self.top.max = len(predictor.classes)
         self.label.options = [ALL, *predictor.classes]
-        self.facts.value = f'<div class="inspect quiet">{_facts(name)} {LIMITS}</div>'
+        self.facts.value = f'<div class="inspect quiet">{_facts(self.model.value)} {LIMITS}</div>'
         self._say("")
         self.show()
 

@@ -10,7 +10,6 @@ from nbutils.paths import UserError
 MODELS = ("mobilenet_v2", "custom_cnn")  # runs that are shipped
 START, END = "<!-- results: written by python -m nbutils.reference -->", "<!-- end of results -->"
 
-FUSED = "Grad-CAM x LayerCAM"  # the method of the notebooks
 TRUST_NOTES = f"""Fixed test images. Corruptions are {len(corruptions.FAMILIES)} families at five
 severities, {len(corruptions.LEFT_OUT)} of them left out of training, and white noise by its
 signal-to-noise ratio. ECE is the expected calibration error. Accepted answers need no person. Maps
@@ -97,7 +96,7 @@ def trust_table(reference: Path) -> str:
         cells = [f"{row[key]:.1%}" for key in keys]
         ece = (after.loc[(name, images), "ece"] for images in ("clean", "corrupted"))
         cells += [", ".join(f"{value:.1%}" for value in ece), f"{1 - row['reviewed clean']:.1%}"]
-        maps = pd.read_csv(reference / name / "cam_methods.csv").set_index("method").loc[FUSED]
+        maps = pd.read_csv(reference / name / "cam_classes.csv").set_index("label").loc["all"]
         low, high = maps["pointing_low"], maps["pointing_high"]
         cells += [f"{maps['pointing']:.1%} ({low:.1%}-{high:.1%})", f"{maps['energy']:.1%}"]
         lines.append(f"| `{name}` | {' | '.join(cells)} |")

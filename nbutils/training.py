@@ -125,6 +125,16 @@ def _judges(validation: Arrays, settings: dict) -> Arrays:
     return np.concatenate([squares, spoiled]), np.concatenate([numbers, numbers])
 
 
+def start_from(model: keras.Model, other: keras.Model) -> None:
+    """Give a model the weights of another of the same layers; UserError if theirs differ."""
+    try:
+        model.set_weights(other.get_weights())
+    except ValueError as error:
+        raise UserError(
+            f"START has other layers than MODEL ({error}): name a fitting run"
+        ) from error
+
+
 def set_seeds(seed: int) -> None:
     """Seed Python, NumPy and TensorFlow, for weights, dropout and order."""
     keras.utils.set_random_seed(seed)

@@ -204,3 +204,12 @@ def test_backbones_scale_gray_as_imagenet_training_did():
     entry = keras.Model(model.input, model.get_layer("Conv1").input)
     gray = np.full((1, 64, 64, 1), 255, np.float32)
     assert np.array(entry(gray)) == pytest.approx(np.ones((1, 64, 64, 3)))
+
+
+def test_evening_out_makes_brightness_and_contrast_all_the_same():
+    model = models.pretrained(
+        "mobilenet_v2", 6, seed=0, size=64, alpha=0.35, weights=None, standardise=True
+    )
+    gray = np.random.default_rng(0).integers(60, 160, (1, 64, 64, 1)).astype(np.float32)
+    same = model.predict_on_batch(gray)
+    assert model.predict_on_batch(0.5 * gray + 40) == pytest.approx(same, abs=1e-3)
