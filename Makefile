@@ -3,7 +3,6 @@ PYTHON ?= python3
 RUN ?= custom_cnn
 MODEL ?= mobilenet_v2
 ROBUST := -p MODEL mobilenet_v2 -p CORRUPTION 1 -p BOXES 0.3 -p LEARNING_RATE 6e-4
-EVEN := -p STANDARDISE True
 BACKBONES := lbp_svm,mobilenet_v2,efficientnet_lite0,both
 CLASSES := crazing inclusion patches pitted_surface rolled-in_scale scratches
 empty :=
@@ -33,18 +32,16 @@ robustness: setup
 
 novelty: setup
 	for class in $(CLASSES); do \
-	  $(BIN)/python -m nbutils.pipeline --run without_$$class --only 01,02 $(ROBUST) $(EVEN) -p EPOCHS 4 \
+	  $(BIN)/python -m nbutils.pipeline --run without_$$class --only 01,02 $(ROBUST) -p EPOCHS 4 \
 	    -p LEAVE_OUT $$class || exit 1; \
 	done
 	$(BIN)/python -m nbutils.pipeline --run novelty --only 01,09 -p WITHOUT $(WITHOUT) $(ARGS)
 
 reference: setup
-	$(BIN)/python -m nbutils.pipeline --run custom_cnn -p COMPARED 30
+	$(BIN)/python -m nbutils.pipeline --run custom_cnn
 	$(BIN)/python -m nbutils.pipeline --run custom_cnn_1 --only 01,02 -p SEED 1
 	$(BIN)/python -m nbutils.pipeline --run custom_cnn_2 --only 01,02 -p SEED 2
-	$(BIN)/python -m nbutils.pipeline --run mobilenet_v2_start --only 01,02 $(ROBUST) -p EPOCHS 20
-	$(BIN)/python -m nbutils.pipeline --run mobilenet_v2 $(ROBUST) $(EVEN) -p EPOCHS 15 \
-	  -p START mobilenet_v2_start -p COMPARED 30
+	$(BIN)/python -m nbutils.pipeline --run mobilenet_v2 $(ROBUST) -p EPOCHS 20
 	$(BIN)/python -m nbutils.pipeline --run comparison --only 01,06 \
 	  -p CNN_RUNS custom_cnn,custom_cnn_1,custom_cnn_2 -p REPEATS 10 -p COUNTS 5,10,20,50,100,240 \
 	  $(foreach protocol,BLOCKED HALVES CURVE,-p $(protocol) $(BACKBONES))

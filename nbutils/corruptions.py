@@ -11,7 +11,7 @@ from PIL import Image
 from scipy import ndimage, signal
 
 SEVERITIES = (1, 2, 3, 4, 5)
-HOW_MANY = (0, 1, 1, 2, 2)  # families that an image of training is corrupted by, at random
+HOW_MANY = (0, 1, 1, 2)  # families that an image of training is corrupted by, at random
 SIDE = 200  # pixels, the image side that blur and grain are stated for
 
 
@@ -198,7 +198,6 @@ TRAINED = {
     "low_resolution": _low_resolution,
     "salt_and_pepper": _salt_and_pepper,
     "stripes": _stripes,
-    "jitter": _jitter,
 }
-LEFT_OUT = {"glare": _glare, "dust": _dust, "few_grays": _few_grays}
+LEFT_OUT = {"glare": _glare, "dust": _dust, "jitter": _jitter, "few_grays": _few_grays}
 FAMILIES = TRAINED | LEFT_OUT

@@ -29,13 +29,13 @@ def fit(
     validation: tuple[np.ndarray, np.ndarray],
     costs: Costs,
     novel: float,
+    corruption: float,
     seed: int,
 ) -> Trust:
     """Fit a model's limits.
 
     Temperature, candidates and the confidence to review below are fitted to validation images as
-    they are and corrupted (`corruptions.spoil`, all severities, with the families of training);
-    novelty to training and validation images as they are.
+    they are, and corrupted as in training; novelty to training and validation images as they are.
 
     Parameters
     ----------
@@ -47,12 +47,15 @@ def fit(
         They choose the confidence below which a person looks.
     novel
         Share of images like those of training that may count as novel.
+    corruption
+        Strength that the model was trained with (`corruptions.spoil`); 0 for images as they are.
     seed
         Of the corruptions.
     """
     squares, numbers = validation
-    seeds = np.random.default_rng(seed).integers(2**32, size=(CORRUPTED_COPIES, len(squares)))
-    several = [squares, *(corruptions.spoil(squares, row, 1.0) for row in seeds)]
+    copies = CORRUPTED_COPIES if corruption else 0
+    seeds = np.random.default_rng(seed).integers(2**32, size=(copies, len(squares)))
+    several = [squares, *(corruptions.spoil(squares, row, corruption) for row in seeds)]
     raw, _ = predictor.answers(np.concatenate(several))
     all_numbers = np.tile(numbers, len(several))
     temperature = calibration.fit_temperature(raw, all_numbers)

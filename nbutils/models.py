@@ -55,13 +55,11 @@ def default_size(name: str) -> int:
     return SIZES.get(name, USUAL_SIZE)
 
 
-def build(
-    name: str, classes: int, seed: int, size: int, alpha: float, standardise: bool
-) -> keras.Model:
-    """Build the custom CNN, which always standardises, or a pretrained network by its name."""
+def build(name: str, classes: int, seed: int, size: int, alpha: float) -> keras.Model:
+    """Build the custom CNN, or a pretrained network by its name (see `pretrained`)."""
     if name == CUSTOM:
         return custom_cnn(classes, seed, size)
-    return pretrained(name, classes, seed, size, alpha, standardise=standardise)
+    return pretrained(name, classes, seed, size, alpha)
 
 
 def custom_cnn(classes: int, seed: int, size: int = SIZES[CUSTOM]) -> keras.Model:
@@ -87,7 +85,10 @@ def custom_cnn(classes: int, seed: int, size: int = SIZES[CUSTOM]) -> keras.Mode
     """
     image = keras.Input((size, size, 1), name="image")
     x = RandomSymmetry(seed=seed, name="augmentation")(image)
-    x = _standardised(x)
+    x = layers.Rescaling(1 / 255, name="rescale")(x)
+    x = layers.LayerNormalization(
+        axis=(1, 2, 3), center=False, scale=False, epsilon=1e-4, name="standardise"
+    )(x)
     for at, filters in enumerate(FILTERS, start=1):
         x = _block(x, at, filters, seed)
     x = layers.GlobalAveragePooling2D(name="pool")(x)
@@ -106,7 +107,6 @@ def pretrained(
     size: int,
     alpha: float,
     weights: str | None = "imagenet",
-    standardise: bool = False,
 ) -> keras.Model:
     """Build a backbone with ImageNet weights and a new head.
 
@@ -123,9 +123,6 @@ def pretrained(
         Of augmentation, dropout and the head.
     size
         Side of the square input in pixels.
-    standardise
-        Whether each image is brought to mean 128 and deviation 64 first, so that brightness and
-        contrast are all the same to it.
 
     Returns
     -------
@@ -134,9 +131,6 @@ def pretrained(
     """
     image = keras.Input((size, size, 1), name="image")
     x = RandomSymmetry(seed=seed, name="augmentation")(image)
-    if standardise:
-        x = _standardised(x)
-        x = layers.Rescaling(64, offset=128, name="contrast")(x)
     x = layers.Concatenate(name="three_channels")([x, x, x])
     x = backbones.add(name, x, alpha, weights)
     x = layers.GlobalAveragePooling2D(name="pool")(x)
@@ -147,14 +141,6 @@ def pretrained(
     for layer in model.layers:
         layer.trainable = not isinstance(layer, layers.BatchNormalization)
     return model
-
-
-def _standardised(x):
-    """Bring each image to mean 0 and deviation 1."""
-    x = layers.Rescaling(1 / 255, name="rescale")(x)
-    return layers.LayerNormalization(
-        axis=(1, 2, 3), center=False, scale=False, epsilon=1e-4, name="standardise"
-    )(x)
 
 
 def _block(x, at: int, filters: int, seed: int):

@@ -16,7 +16,7 @@ from nbutils.progress import Record, best_epoch
 
 BACKUP = "backup"  # Keras' own state, in `training/` of a run
 COMMON = {"batch_size": 32, "weight_decay": 1e-4, "patience": 15, "head": False, "corruption": 0.0,
-          "boxes": 0.0, "standardise": False}  # fmt: skip
+          "boxes": 0.0}  # fmt: skip
 RECIPES = {models.CUSTOM: {"epochs": 30, "learning_rate": 2e-3, "views": 8}}  # all others:
 FINE_TUNING = {"epochs": 8, "learning_rate": 2e-4, "views": 1}
 RULES = {  # setting -> what it has to be, in code and in words
@@ -123,16 +123,6 @@ def _judges(validation: Arrays, settings: dict) -> Arrays:
     seeds = np.arange(len(squares)) + 1_000_000 * (1 + settings["seed"])
     spoiled = corruptions.spoil(squares, seeds, settings["corruption"])
     return np.concatenate([squares, spoiled]), np.concatenate([numbers, numbers])
-
-
-def start_from(model: keras.Model, other: keras.Model) -> None:
-    """Give a model the weights of another of the same layers; UserError if theirs differ."""
-    try:
-        model.set_weights(other.get_weights())
-    except ValueError as error:
-        raise UserError(
-            f"START has other layers than MODEL ({error}): name a fitting run"
-        ) from error
 
 
 def set_seeds(seed: int) -> None:

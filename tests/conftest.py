@@ -49,7 +49,9 @@ def trained(tmp_path_factory):
     squares = np.random.default_rng(0).integers(0, 255, (36, 32, 32, 1), dtype=np.uint8)
     images = squares, np.arange(36) % 6
     costs = limits.Costs(miss=20, review=1)
-    found = limits.fit(load_predictor(folder), images, images, costs, novel=0.1, seed=0)
+    found = limits.fit(
+        load_predictor(folder), images, images, costs, novel=0.1, corruption=1, seed=0
+    )
     trust.save(found, folder)
     return folder
 

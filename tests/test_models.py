@@ -205,12 +205,3 @@ def test_saved_model_has_no_optimizer_and_predicts_the_same(arrays, tmp_path):
     same = model.predict(arrays[0], verbose=0)
     assert loaded.predict(arrays[0], verbose=0) == pytest.approx(same, abs=1e-6)
     assert not (tmp_path / "training").exists()
-
-
-def test_training_starts_from_another_run_of_the_same_layers():
-    first, second = (models.custom_cnn(2, seed=seed, size=32) for seed in (0, 1))
-    training.start_from(second, first)
-    images = np.random.default_rng(0).integers(0, 255, (2, 32, 32, 1), dtype=np.uint8)
-    assert second.predict_on_batch(images) == pytest.approx(first.predict_on_batch(images))
-    with pytest.raises(UserError, match="other layers"):
-        training.start_from(models.custom_cnn(3, seed=0, size=32), first)
