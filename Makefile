@@ -45,7 +45,8 @@ reference: setup
 	$(BIN)/python -m nbutils.pipeline --run comparison --only 01,06 \
 	  -p CNN_RUNS custom_cnn,custom_cnn_1,custom_cnn_2 -p REPEATS 10 -p COUNTS 5,10,20,50,100,240 \
 	  $(foreach protocol,BLOCKED HALVES CURVE,-p $(protocol) $(BACKBONES))
-	$(MAKE) robustness novelty
+	$(MAKE) robustness ARGS="-p IMAGES 0"
+	$(MAKE) novelty
 	$(BIN)/python -m nbutils.reference
 
 test: setup

@@ -13,10 +13,12 @@ from nbutils.plots import show_gray
 def families(seed: int) -> Figure:
     """Show a SYNTHETIC image under each family at severities 1, 3 and 5."""
     gray, _ = synthetic.draw("scratches", np.random.default_rng(seed))
-    levels, columns = (1, 3, 5), 4
+    levels, columns = (1, 3, 5), 5
     lines = -(-len(corruptions.FAMILIES) // columns)
-    figure, axes = plt.subplots(lines, columns * len(levels), figsize=(15, 1.75 * lines))
+    figure, axes = plt.subplots(lines, columns * len(levels), figsize=(18, 1.75 * lines))
     figure.suptitle("Families at severities 1, 3 and 5 (SYNTHETIC image)")
+    for ax in axes.flat:
+        ax.axis("off")
     for at, family in enumerate(corruptions.FAMILIES):
         for step, level in enumerate(levels):
             ax = axes[at // columns, at % columns * len(levels) + step]

@@ -82,7 +82,7 @@ def coverage(table: pd.DataFrame, model: str) -> Figure:
     """
     kinds = list(dict.fromkeys(table["images"]))
     figure, axes = plt.subplots(
-        1, len(kinds), figsize=(6.5 * len(kinds), 4.2), sharey=True, sharex=True, squeeze=False
+        1, len(kinds), figsize=(6.5 * len(kinds), 5), sharey=True, sharex=True, squeeze=False
     )
     figure.suptitle(f"{model}: conformal sets of the test images")
     levels = sorted(table["level"].unique())
@@ -96,7 +96,7 @@ def coverage(table: pd.DataFrame, model: str) -> Figure:
                     label=f"promised {level} %, size {rows.loc['all', 'size']:.2f}")  # fmt: skip
             ax.axvline(level / 100, color=f"C{at}", ls=":", lw=1)
         ax.set(title=f"{kind} images", xlabel="share of sets that hold the true class")
-        ax.legend(loc="lower left", fontsize=9)
+        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), fontsize=9)
     axes[0, 0].set_yticks(range(len(names)), names)
     axes[0, 0].invert_yaxis()
     return figure
