@@ -22,11 +22,11 @@ from nbutils.paths import UserError
 BATCH = 32
 FUSED = "Grad-CAM x LayerCAM"
 SCORED_CHANNELS = 16  # of the last maps that Score-CAM tries, those that vary most
-LIBRARY = {  # method -> class of tf-keras-vis, which maps it reads, options
-    "Grad-CAM": (Gradcam, feature_maps.last, {}),
-    "Grad-CAM++": (GradcamPlusPlus, feature_maps.last, {}),
-    "LayerCAM": (Layercam, feature_maps.finer, {}),
-    "Score-CAM": (Scorecam, feature_maps.last, {"max_N": SCORED_CHANNELS}),
+LIBRARY = {  # method -> class of tf-keras-vis, which maps it reads, images at once, options
+    "Grad-CAM": (Gradcam, feature_maps.last, BATCH, {}),
+    "Grad-CAM++": (GradcamPlusPlus, feature_maps.last, BATCH, {}),
+    "LayerCAM": (Layercam, feature_maps.finer, BATCH, {}),
+    "Score-CAM": (Scorecam, feature_maps.last, 1, {"max_N": SCORED_CHANNELS}),  # of each image
 }
 METHODS = (*LIBRARY, FUSED)
 
@@ -64,14 +64,14 @@ def explainer(model: keras.Model, method: str = FUSED) -> Callable:
     if method == FUSED:
         coarse, fine = explainer(model, "Grad-CAM"), explainer(model, "LayerCAM")
         return lambda squares, classes: _scaled(coarse(squares, classes) * fine(squares, classes))
-    kind, layer, options = LIBRARY[method]
+    kind, layer, batch, options = LIBRARY[method]
     cam = kind(model, model_modifier=ReplaceToLinear(), clone=True)
     options = {"penultimate_layer": layer(model), "seek_penultimate_conv_layer": False, **options}
 
     def maps(squares: np.ndarray, classes: np.ndarray) -> np.ndarray:
-        starts = range(0, len(squares), BATCH)
+        starts = range(0, len(squares), batch)
         bar = tqdm(starts, desc=method, unit="batch", leave=False, disable=len(starts) == 1)
-        parts = ((squares[at : at + BATCH], classes[at : at + BATCH]) for at in bar)
+        parts = ((squares[at : at + batch], classes[at : at + batch]) for at in bar)
         with contextlib.redirect_stdout(io.StringIO()):  # Score-CAM lets Keras print
             found = [
                 cam(CategoricalScore(numbers.tolist()), images.astype(np.float32), **options)

@@ -24,7 +24,7 @@ def load_predictor(run_or_folder: str | Path | None = None) -> Predictor:
     Parameters
     ----------
     run_or_folder
-        A folder that holds `model.keras`, `model.json` and what `trust.save` wrote; or the name of
+        A folder that holds `model.keras`, `model.json` and what `Trust.save` wrote; or the name of
         a run below `outputs/`, else below `outputs/reference/`; default `DEFAULT_MODEL`.
 
     Raises

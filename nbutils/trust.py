@@ -65,6 +65,12 @@ class Trust:
         reasons = [self._doubts(*pair) for pair in zip(chances.max(axis=1), novelty, strict=True)]
         return chances, novelty, candidates, reasons
 
+    def save(self, run: Path) -> None:
+        """Write `limits.json` and `novelty.npz` beside a run's model."""
+        with paths.replacing(run / NOVELTY) as beside:
+            np.savez_compressed(beside, **vars(self.gaussians))
+        paths.write_json(asdict(self.limits), run / LIMITS)
+
     def _doubts(self, confidence: float, novelty: float) -> tuple[str, ...]:
         found = []
         if confidence < self.limits.confidence:
@@ -103,15 +109,8 @@ def sets(probabilities: np.ndarray, floor: float) -> np.ndarray:
     return members
 
 
-def save(trust: Trust, run: Path) -> None:
-    """Write `limits.json` and `novelty.npz` beside a run's model."""
-    with paths.replacing(run / NOVELTY) as beside:
-        np.savez_compressed(beside, **vars(trust.gaussians))
-    paths.write_json(asdict(trust.limits), run / LIMITS)
-
-
 def load(run: Path) -> Trust | None:
-    """Read what `save` wrote; None for a model without limits. UserError where it is damaged."""
+    """Read what `Trust.save` wrote; None where there is nothing, UserError where it is damaged."""
     if not (run / LIMITS).exists():
         return None
     facts = paths.read_json(run / LIMITS, "02_training")

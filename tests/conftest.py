@@ -38,7 +38,7 @@ def outputs(tmp_path, monkeypatch):
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory):
     """A run's folder with an untrained model and its limits, saved as `02_training` saves them."""
-    from nbutils import limits, models, training, trust
+    from nbutils import limits, models, training
     from nbutils.predict import load_predictor
 
     folder = tmp_path_factory.mktemp("runs") / "tiny"
@@ -52,7 +52,7 @@ def trained(tmp_path_factory):
     found = limits.fit(
         load_predictor(folder), images, images, costs, novel=0.1, corruption=1, seed=0
     )
-    trust.save(found, folder)
+    found.save(folder)
     return folder
 
 

@@ -106,7 +106,7 @@ def test_reasons_are_said_in_words(judge):
 
 def test_limits_are_read_as_they_were_written(judge, tmp_path):
     assert trust.load(tmp_path) is None
-    trust.save(judge, tmp_path)
+    judge.save(tmp_path)
     found = trust.load(tmp_path)
     assert found.limits == judge.limits
     assert np.array_equal(found.gaussians.centers, judge.gaussians.centers)
@@ -123,7 +123,7 @@ def test_limits_are_read_as_they_were_written(judge, tmp_path):
     ],
 )
 def test_damaged_limits_name_the_cure(judge, tmp_path, spoil):
-    trust.save(judge, tmp_path)
+    judge.save(tmp_path)
     spoil(tmp_path)
     with pytest.raises(UserError, match="run 02_training again"):
         trust.load(tmp_path)
