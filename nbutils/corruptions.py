@@ -57,7 +57,7 @@ def spoil(squares: np.ndarray, seeds: np.ndarray, strength: float) -> np.ndarray
     for at, seed in enumerate(seeds):
         rng = np.random.default_rng(seed)
         for family in rng.choice(list(TRAINED), rng.choice(HOW_MANY), replace=False):
-            severity = rng.uniform(0, 5 * strength)
+            severity = 5 * strength * np.sqrt(rng.random())  # the severe are the harder to learn
             spoiled[at, ..., 0] = corrupt(spoiled[at, ..., 0], family, severity, rng)
     return spoiled
 

@@ -101,20 +101,11 @@ def index(folder: str | Path) -> pd.DataFrame:
         raise UserError(f"{folder} holds no images ({', '.join(SUFFIXES)}): name another folder")
     skipped: dict[str, str] = {}
     boxes = layouts.read_boxes(folder, files, skipped)
-    rows = []
-    for file, label, number in tqdm(
-        layouts.read_labels(folder, files), desc="Reading images", unit="image"
-    ):
-        try:
-            gray = decode(file.read_bytes(), str(file))
-        except (ImageError, OSError) as error:
-            skipped[str(file)] = str(error)
-            continue
-        height, width = gray.shape
-        rows.append((str(file), label, number, width, height, boxes.get(file, [])))
-        rows[-1] += (pixel_hash(gray),)
+    labels = tqdm(layouts.read_labels(folder, files), desc="Reading images", unit="image")
+    rows = [_facts(file, label, number, boxes, skipped) for file, label, number in labels]
     columns = ["path", "label", "number", "width", "height", "boxes", "sha256"]
-    table = pd.DataFrame(rows, columns=columns).sort_values(["label", "number"], ignore_index=True)
+    table = pd.DataFrame([row for row in rows if row], columns=columns)
+    table = table.sort_values(["label", "number"], ignore_index=True)
     if table["label"].nunique() < 2:
         raise UserError(
             f"{folder} holds {len(table)} readable images of {table['label'].nunique()} classes, "
@@ -122,6 +113,17 @@ def index(folder: str | Path) -> pd.DataFrame:
         )
     table.attrs["skipped"] = skipped
     return table
+
+
+def _facts(file: Path, label: str, number: int, boxes: dict, skipped: dict) -> tuple | None:
+    """Return the row of an image; None, and why in `skipped`, if it cannot be read."""
+    try:
+        gray = decode(file.read_bytes(), str(file))
+    except (ImageError, OSError) as error:
+        skipped[str(file)] = str(error)
+        return None
+    height, width = gray.shape
+    return str(file), label, number, width, height, boxes.get(file, []), pixel_hash(gray)
 
 
 def read_images(table: pd.DataFrame, size: int) -> np.ndarray:

@@ -1,7 +1,7 @@
 """The upload demo: a panel of widgets around a session."""
 
 import io
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from threading import Event, Thread
 
@@ -10,11 +10,12 @@ import numpy as np
 from PIL import Image
 
 from nbutils import cards, explain, layouts, paths, synthetic
+from nbutils.controls import Controls
 from nbutils.images import MAX_BYTES, MAX_PIXELS, SUFFIXES, square
 from nbutils.paths import UserError
 from nbutils.predict import find_model, known_models, load_predictor
 from nbutils.predictor import Predictor
-from nbutils.session import ALL, ORDERS, Entry, Session
+from nbutils.session import ALL, Entry, Session
 
 PAGE = 12  # cards shown at once
 File = tuple[str, Callable[[], bytes]]  # name, and what reads the content
@@ -32,7 +33,7 @@ def samples(seed: int) -> list[tuple[str, bytes]]:
     return files
 
 
-class Panel:
+class Panel(Controls):
     """Choose images, see what the model says of them, and correct it.
 
     Parameters
@@ -46,41 +47,13 @@ class Panel:
     """
 
     def __init__(self, model: str, top: int, seed: int):
+        super().__init__(list(dict.fromkeys([model, *known_models()])), top)
         self.seed = seed
         self.stopped = Event()
         self.worker = Thread()
         self.maps: dict[int, np.ndarray] = {}
-        self._make_controls(model, top)
         self._watch()
         self._take(load_predictor(model))
-
-    def _make_controls(self, model: str, top: int) -> None:
-        wide = {"layout": widgets.Layout(width="auto", min_width="200px")}
-
-        def choice(words: str, options: Sequence[str], **more) -> widgets.Dropdown:
-            return widgets.Dropdown(options=options, description=words, **more, **wide)
-
-        def button(words: str) -> widgets.Button:
-            return widgets.Button(description=words, **wide)
-
-        self.model = choice("Model", list(dict.fromkeys([model, *known_models()])), value=model)
-        self.upload = widgets.FileUpload(
-            accept=",".join(SUFFIXES), multiple=True, description="Upload images", **wide
-        )
-        self.folder = widgets.Text(placeholder="a folder here", description="Folder", **wide)
-        self.read, self.try_out = button("Read the folder"), button("Try SYNTHETIC samples")
-        self.stop, self.clear = button("Stop"), button("Clear")
-        self.progress = widgets.IntProgress(layout=widgets.Layout(width="98%"), min=0, max=1)
-        slider = {"layout": widgets.Layout(width="300px")}
-        self.top = widgets.IntSlider(top, 1, 6, description="Classes", **slider)
-        self.overlay = widgets.Checkbox(True, description="Show the evidence", indent=False, **wide)
-        self.strength = widgets.FloatSlider(0.7, min=0, max=1, description="Strength", **slider)
-        self.label = choice("Class", [ALL])
-        self.verdict = choice("Verdict", [ALL, *cards.SIGNS])
-        self.order = choice("Order", list(ORDERS))
-        self.page = widgets.BoundedIntText(1, min=1, max=1, description="Page", **wide)
-        self.facts, self.status, self.table = widgets.HTML(), widgets.HTML(), widgets.HTML()
-        self.cards = widgets.VBox()
 
     def _watch(self) -> None:
         self.upload.observe(self._uploaded, names="value")
@@ -92,26 +65,6 @@ class Panel:
         for control in (self.top, self.overlay, self.strength, self.label, self.verdict,
                         self.order, self.page):  # fmt: skip
             control.observe(lambda _: self.show(), names="value")
-
-    def view(self) -> widgets.Widget:
-        """Return the panel as a widget to display."""
-
-        def row(*children: widgets.Widget) -> widgets.Box:
-            flow = widgets.Layout(flex_flow="row wrap", grid_gap="4px 8px", align_items="center")
-            return widgets.Box(children, layout=flow)
-
-        return widgets.VBox([
-            widgets.HTML(cards.STYLE),
-            row(self.model, self.upload, self.try_out, self.clear),
-            self.facts,
-            row(self.folder, self.read, self.stop),
-            self.progress,
-            self.status,
-            row(self.top, self.overlay, self.strength),
-            row(self.label, self.verdict, self.order, self.page),
-            self.cards,
-            self.table,
-        ])  # fmt: skip
 
     def _load(self, name: str) -> None:
         """Take another model; the one before stays where it cannot be loaded."""

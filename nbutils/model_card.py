@@ -1,5 +1,6 @@
 """What is said of the shipped models: their card and the README's tables, from their own files."""
 
+import textwrap
 from pathlib import Path
 
 import pandas as pd
@@ -8,13 +9,16 @@ from nbutils import corruptions, paths
 from nbutils.paths import UserError
 from nbutils.unknown import SHIPPED
 
+WIDTH = 100  # characters a line
 MODELS = ("mobilenet_v2", "custom_cnn")  # runs that are shipped
 START, END = "<!-- results: written by python -m nbutils.reference -->", "<!-- end of results -->"
 
-TRUST_NOTES = f"""Fixed test images. Corruptions are {len(corruptions.FAMILIES)} families at five
-severities, {len(corruptions.LEFT_OUT)} of them left out of training, and white noise by its
-signal-to-noise ratio. ECE is the expected calibration error. Accepted answers need no person. Maps
-are held against the boxes of the predicted class."""
+TRUST_NOTES = (
+    f"Fixed test images. Corruptions are {len(corruptions.FAMILIES)} families at five severities, "
+    f"{len(corruptions.LEFT_OUT)} of them left out of training, and white noise by its "
+    "signal-to-noise ratio. ECE is the expected calibration error. Accepted answers need no "
+    "person. Maps are held against the boxes of the predicted class."
+)
 
 LIMITS = """## Limits
 
@@ -48,7 +52,7 @@ images 241-300 judge once.
 
 {trust_table(reference)}
 
-{TRUST_NOTES}
+{_wrapped(TRUST_NOTES)}
 
 {LIMITS}"""
 
@@ -110,8 +114,12 @@ def with_results(readme: Path, reference: Path) -> str:
     _, marker, after = rest.partition(END)
     if not marker:
         raise UserError(f"{readme} lacks the line {END!r}: put it below {START!r}")
-    seeds = pd.read_csv(reference / "custom_cnn" / "seeds.csv")
-    each = ", ".join(f"{value:.2%}" for value in seeds["accuracy"])
+    accuracy = pd.read_csv(reference / "custom_cnn" / "seeds.csv")["accuracy"]
+    seeds = (
+        f"On the fixed split, the custom CNN's three seeds reached {_listed(accuracy)} (mean "
+        f"{accuracy.mean():.2%}). The shipped models are those of one run each: "
+        f"{', '.join(_shipped(reference / name) for name in MODELS)}."
+    )
     return f"""{before}{START}
 {results_table(reference)}
 
@@ -119,13 +127,11 @@ Test accuracy with its 95 % interval. `x8` averages the answers over the eight t
 of the image; `both` joins the features of the two backbones. Pretrained ones are frozen here, with
 a new head; the shipped one was fine-tuned after.
 
-On the fixed split, the custom CNN's three seeds reached {each} (mean
-{seeds["accuracy"].mean():.2%}). The shipped models are those of one run each:
-{", ".join(_shipped(reference / name) for name in MODELS)}.
+{_wrapped(seeds)}
 
 {trust_table(reference)}
 
-{TRUST_NOTES} {_unknown(reference)}
+{_wrapped(f"{TRUST_NOTES} {_unknown(reference)}")}
 {END}{after}"""
 
 
@@ -141,6 +147,14 @@ def _unknown(reference: Path) -> str:
         f"others with an AUROC of {shipped.mean():.3f} in the mean ({shipped.min():.3f} to "
         f"{shipped.max():.3f}), photographs and textures with {pictures['auroc']:.4f}."
     )
+
+
+def _listed(shares: pd.Series) -> str:
+    return ", ".join(f"{value:.2%}" for value in shares)
+
+
+def _wrapped(text: str) -> str:
+    return textwrap.fill(" ".join(text.split()), WIDTH, break_on_hyphens=False)
 
 
 def _shipped(folder: Path) -> str:

@@ -55,11 +55,13 @@ def default_size(name: str) -> int:
     return SIZES.get(name, USUAL_SIZE)
 
 
-def build(name: str, classes: int, seed: int, size: int, alpha: float) -> keras.Model:
+def build(
+    name: str, classes: int, seed: int, size: int, alpha: float, even_light: bool = False
+) -> keras.Model:
     """Build the custom CNN, or a pretrained network by its name (see `pretrained`)."""
     if name == CUSTOM:
         return custom_cnn(classes, seed, size)
-    return pretrained(name, classes, seed, size, alpha)
+    return pretrained(name, classes, seed, size, alpha, even_light)
 
 
 def custom_cnn(classes: int, seed: int, size: int = SIZES[CUSTOM]) -> keras.Model:
@@ -106,12 +108,12 @@ def pretrained(
     seed: int,
     size: int,
     alpha: float,
+    even_light: bool = False,
     weights: str | None = "imagenet",
 ) -> keras.Model:
     """Build a backbone with ImageNet weights and a new head.
 
-    Gray becomes three equal channels and is scaled as the backbone's own training did. Batch
-    normalisation stays as ImageNet left it: small batches of few images would only spoil it.
+    Gray becomes three channels and is scaled as the backbone's own training did.
 
     Parameters
     ----------
@@ -119,6 +121,8 @@ def pretrained(
         As `backbones.add` takes them.
     classes
         How many to tell apart.
+    even_light
+        Whether the three channels are those of `_evened`; else they are equal.
     seed
         Of augmentation, dropout and the head.
     size
@@ -131,7 +135,8 @@ def pretrained(
     """
     image = keras.Input((size, size, 1), name="image")
     x = RandomSymmetry(seed=seed, name="augmentation")(image)
-    x = layers.Concatenate(name="three_channels")([x, x, x])
+    channels = _evened(x, size) if even_light else [x, x, x]
+    x = layers.Concatenate(name="three_channels")(channels)
     x = backbones.add(name, x, alpha, weights)
     x = layers.GlobalAveragePooling2D(name="pool")(x)
     x = SignedRoot(name="features")(x)
@@ -139,8 +144,29 @@ def pretrained(
     probabilities = layers.Dense(classes, activation="softmax", name="probabilities")(x)
     model = keras.Model(image, probabilities, name=name)
     for layer in model.layers:
-        layer.trainable = not isinstance(layer, layers.BatchNormalization)
+        if isinstance(layer, layers.BatchNormalization):
+            layer.momentum = 0.95
     return model
+
+
+def _evened(image, size: int) -> list:
+    """Return an image, its standardised copy, and one without its slow changes of light.
+
+    What a lamp or an exposure does to a texture is taken from the third channel, whatever was seen
+    in training; the first still has how bright the steel is. All have gray values' usual range.
+    """
+    low = layers.AveragePooling2D(8, padding="same", name="blocks")(image)
+    low = layers.AveragePooling2D(9, strides=1, padding="same", name="slow_blocks")(low)
+    low = layers.Resizing(size, size, name="slow_light")(low)
+    flat = layers.Subtract(name="flat")([image, low])
+    return [image, _standardised(image, "standardise"), _standardised(flat, "standardise_flat")]
+
+
+def _standardised(image, name: str):
+    x = layers.LayerNormalization(
+        axis=(1, 2, 3), center=False, scale=False, epsilon=4.0, name=name
+    )(image)
+    return layers.Rescaling(40, offset=127.5, name=f"{name}_gray")(x)
 
 
 def _block(x, at: int, filters: int, seed: int):

@@ -67,8 +67,8 @@ def compute(network: keras.Model, squares: np.ndarray) -> np.ndarray:
 
 
 def cache_file(network: keras.Model) -> Path:
-    """Return where a network's features are kept: by its name, size and weights."""
-    digest = hashlib.sha256()
+    """Return where a network's features are kept: by its name, size, layers and weights."""
+    digest = hashlib.sha256(repr([type(layer).__name__ for layer in network.layers]).encode())
     for weights in network.get_weights():
         digest.update(weights.tobytes())
     name = f"{network.name}_{network.input_shape[1]}_{digest.hexdigest()[:12]}.npz"

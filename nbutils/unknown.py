@@ -11,6 +11,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from nbutils import corruptions, data
 from nbutils.backend import keras
+from nbutils.images import square
 from nbutils.paths import UserError
 from nbutils.predictor import Predictor
 
@@ -115,6 +116,45 @@ def told_apart(known: np.ndarray, novel: np.ndarray) -> dict[str, float]:
     values = np.concatenate([known, novel])
     false, true, _ = roc_curve(truth, values)
     return {"auroc": roc_auc_score(truth, values), "fpr95": float(false[true >= 0.95][0])}
+
+
+def judged(predictor: Predictor, groups: dict[str, list[np.ndarray]]) -> pd.DataFrame:
+    """Ask a predictor about groups of images, uint8 (height, width) each.
+
+    Returns
+    -------
+    One row an image: group, novelty, accepted (bool) and confidence.
+    """
+    return pd.DataFrame(
+        {
+            "group": name,
+            "novelty": found.novelty,
+            "accepted": found.verdict == "accept",
+            "confidence": found.confidence,
+        }
+        for name, grays in groups.items()
+        for found in predictor.judge(np.stack([square(gray, predictor.size) for gray in grays]))
+    )
+
+
+def summary(novelty: pd.DataFrame) -> pd.DataFrame:
+    """Sum up `judged`, whose first group is known, and tell each other group apart from it.
+
+    Returns
+    -------
+    One row a group: images, accepted (share), confidence (mean), auroc and fpr95 (`told_apart`).
+    """
+    groups = novelty.groupby("group", sort=False)
+    found = groups.agg(
+        images=("novelty", "size"), accepted=("accepted", "mean"), confidence=("confidence", "mean")
+    )
+    known = found.index[0]
+    apart = {
+        name: told_apart(groups.get_group(known)["novelty"], rows["novelty"])
+        for name, rows in groups
+        if name != known
+    }
+    return found.join(pd.DataFrame.from_dict(apart, orient="index"))
 
 
 def pictures() -> list[np.ndarray]:
