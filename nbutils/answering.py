@@ -1,12 +1,12 @@
-"""Keras models as predictors: what they answer beside probabilities, so that doubt can be told."""
+"""Keras models as predictors, and as `.tflite` files: probabilities, and what doubt is told by."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from nbutils import feature_maps, litert
-from nbutils.backend import keras
+from nbutils import feature_maps, litert, paths
+from nbutils.backend import keras, tf
 from nbutils.models import SignedRoot
 from nbutils.predictor import Predictor
 from nbutils.trust import Trust
@@ -39,9 +39,21 @@ def predictor(
 
 def faster(slow: Predictor, file: Path) -> Predictor:
     """Return the same predictor run by LiteRT; its network is written to a `.tflite` file."""
-    litert.export(answering(slow.model), file)
+    write(answering(slow.model), file)
     parts = slow.classes, slow.name, slow.size, slow.views, slow.trust, slow.model
     return Predictor(litert.Network(file), *parts)
+
+
+def write(model: keras.Model, file: Path) -> None:
+    """Write a model of one input and one output as a `.tflite` file in float32."""
+    notes = tf.get_logger()
+    level = notes.level
+    notes.setLevel("ERROR")
+    try:
+        with paths.replacing(file) as beside:
+            model.export(beside, format="litert", verbose=False)
+    finally:
+        notes.setLevel(level)
 
 
 def answering(model: keras.Model) -> keras.Model:

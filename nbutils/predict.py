@@ -18,7 +18,7 @@ from nbutils.predictor import Prediction, Predictor
 DEFAULT_MODEL = "mobilenet_v2"
 
 
-def load_predictor(run_or_folder: str | Path | None = None) -> Predictor:
+def load_predictor(run_or_folder: str | Path | None = None, backend: str = "keras") -> Predictor:
     """Load the model of a run.
 
     Parameters
@@ -26,26 +26,25 @@ def load_predictor(run_or_folder: str | Path | None = None) -> Predictor:
     run_or_folder
         A folder that holds `model.keras`, `model.json` and what `Trust.save` wrote; or the name of
         a run below `outputs/`, else below `outputs/reference/`; default `DEFAULT_MODEL`.
+    backend
+        `keras`; or `litert` or `int8`, several times faster, which `python -m nbutils.export`
+        writes, and which never import TensorFlow. Only Keras can draw activation maps.
 
     Raises
     ------
     UserError
         If there is no such model, or it is damaged, or its classes do not fit.
     """
+    if backend not in BACKENDS:
+        raise UserError(f"backend {backend!r} is unknown: choose one of {', '.join(BACKENDS)}")
+    name, load = BACKENDS[backend]
     folder = find_model(run_or_folder or DEFAULT_MODEL)
-    file = folder / "model.keras"
+    file = folder / name
+    if not file.exists():
+        raise UserError(f"{file} is missing: run python -m nbutils.export {folder.name}")
     card = paths.read_json(folder / "model.json", "02_training")
-    model = _load_keras(file)
-    classes, outputs = card.get("classes", []), model.output_shape[-1]
-    if len(classes) != outputs:
-        raise UserError(
-            f"{file} tells {outputs} classes apart, but model.json beside it names "
-            f"{len(classes)}: run 02_training again"
-        )
-    from nbutils import answering
-
-    limits = trust.load(folder)
-    return answering.predictor(model, classes, folder.name, card.get("views", 1), limits)
+    classes, limits = card.get("classes", []), trust.load(file.parent)
+    return load(file, classes, folder.name, card.get("views", 1), limits)
 
 
 def find_model(run_or_folder: str | Path) -> Path:
@@ -61,22 +60,48 @@ def find_model(run_or_folder: str | Path) -> Path:
     )
 
 
+def fastest(run_or_folder: str | Path | None = None) -> str:
+    """Return the fastest backend in float32 that a model has."""
+    folder = find_model(run_or_folder or DEFAULT_MODEL)
+    return "litert" if (folder / BACKENDS["litert"][0]).exists() else "keras"
+
+
 def known_models() -> list[str]:
     """Return the names of the runs and reference models at hand."""
     files = [*paths.OUTPUTS.glob("*/model.keras"), *paths.OUTPUTS.glob("reference/*/model.keras")]
     return sorted({file.parent.name for file in files})
 
 
-def _load_keras(file: Path):
-    import nbutils.models  # noqa: F401  registers the project's own layers
+def _load_keras(file: Path, classes: Sequence[str], *facts) -> Predictor:
+    from nbutils import answering
     from nbutils.backend import keras
 
     if not zipfile.is_zipfile(file):
         raise UserError(f"{file} is damaged or no Keras model: run 02_training again")
     try:
-        return keras.saving.load_model(file, compile=False, safe_mode=True)
+        model = keras.saving.load_model(file, compile=False, safe_mode=True)
     except (ValueError, TypeError, KeyError, OSError, zipfile.BadZipFile) as error:
         raise UserError(f"{file} cannot be loaded ({error}): run 02_training again") from error
+    if len(classes) != model.output_shape[-1]:
+        raise UserError(
+            f"{file} tells {model.output_shape[-1]} classes apart, but model.json beside it names "
+            f"{len(classes)}: run 02_training again"
+        )
+    return answering.predictor(model, classes, *facts)
+
+
+def _load_litert(file: Path, classes: Sequence[str], name: str, *facts) -> Predictor:
+    from nbutils.litert import Network
+
+    network = Network(file)
+    return Predictor(network, classes, name, network.size, *facts)
+
+
+BACKENDS = {  # name -> file of a run, and what loads it
+    "keras": ("model.keras", _load_keras),
+    "litert": ("model.tflite", _load_litert),
+    "int8": ("int8/model.tflite", _load_litert),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -84,11 +109,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("python -m nbutils.predict", description="Classify images.")
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
     parser.add_argument("--model", help=f"a run or a folder (default: {DEFAULT_MODEL})")
+    parser.add_argument("--backend", choices=BACKENDS, help="default: litert where exported")
     parser.add_argument("--top", type=int, default=3, help="classes to print (default: 3)")
     parser.add_argument("--csv", action="store_true", help="print CSV with all probabilities")
     chosen = parser.parse_args(arguments)
     try:
-        predictor = load_predictor(chosen.model)
+        predictor = load_predictor(chosen.model, chosen.backend or fastest(chosen.model))
     except UserError as error:
         print(error, file=sys.stderr)
         return 2

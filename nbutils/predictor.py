@@ -1,7 +1,8 @@
 """From the bytes of image files to predictions: what a network answers, and whether to trust it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 
@@ -48,7 +49,7 @@ class Predictor:
     ----------
     network
         Has `map`, from an iterator of batches of images (n, size, size, 1) in [0, 255] to an
-        iterator of rows: probabilities, then the embedding (`models.answering`).
+        iterator of rows: probabilities, then the embedding (`answering.answering`).
     classes
         Names, in the order of the probabilities.
     name
@@ -99,14 +100,15 @@ class Predictor:
             If one of them cannot be read; nothing is predicted then.
         """
         names = names or [f"image {at}" for at in range(1, len(images) + 1)]
-        squares = [
+        return self.judge(
             to_array(data, self.size, name) for data, name in zip(images, names, strict=True)
-        ]
-        return self.judge(np.stack(squares)) if squares else []
+        )
 
-    def judge(self, squares: np.ndarray) -> list[Prediction]:
-        """Classify images, uint8 (images, size, size, 1)."""
+    def judge(self, squares: Iterable[np.ndarray]) -> list[Prediction]:
+        """Classify images, uint8 (size, size, 1) each; they are taken as the network needs them."""
         raw, embeddings = self.answers(squares)
+        if not len(raw):
+            return []
         if not self.trust:
             return [Prediction(self._named(row)) for row in raw]
         return [
@@ -117,14 +119,14 @@ class Predictor:
         ]
 
     def answers(
-        self, squares: np.ndarray, views: int | None = None
+        self, squares: Iterable[np.ndarray], views: int | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return what the network says, before it is calibrated.
 
         Parameters
         ----------
         squares
-            uint8, shape (images, size, size, 1).
+            uint8, shape (size, size, 1) each.
         views
             Default is the predictor's own.
 
@@ -133,15 +135,27 @@ class Predictor:
         Probabilities, float (images, classes), means over the views; and embeddings of the images
         as they are, float32 (images, dimensions).
         """
-        asked = symmetries(squares)[: views or self.views]
-        flat = np.concatenate(asked)
-        batches = (flat[at : at + BATCH] for at in range(0, len(flat), BATCH))
-        rows = np.concatenate(list(self.network.map(batches))).reshape(*asked.shape[:2], -1)
-        chances = rows[..., : len(self.classes)].mean(axis=0, dtype=float)
-        return chances / chances.sum(axis=1, keepdims=True), rows[0, :, len(self.classes) :]
+        views = views or self.views
+        batches = (
+            images if views == 1 else np.concatenate(symmetries(images)[:views])
+            for images in _in_batches(squares, max(BATCH // views, 1))
+        )
+        rows = [row.reshape(views, len(row) // views, -1) for row in self.network.map(batches)]
+        known = len(self.classes)
+        if not rows:
+            return np.empty((0, known)), np.empty((0, 0), np.float32)
+        chances = np.concatenate([row[..., :known].mean(axis=0, dtype=float) for row in rows])
+        embeddings = np.concatenate([row[0, :, known:] for row in rows])
+        return chances / chances.sum(axis=1, keepdims=True), embeddings
 
     def _named(self, row: np.ndarray) -> dict[str, float]:
         return dict(zip(self.classes, row.tolist(), strict=True))
 
     def _members(self, candidates: np.ndarray) -> tuple[str, ...]:
         return tuple(label for label, held in zip(self.classes, candidates, strict=True) if held)
+
+
+def _in_batches(squares: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:
+    squares = iter(squares)
+    while images := list(islice(squares, size)):
+        yield np.stack(images)

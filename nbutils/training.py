@@ -12,8 +12,10 @@ import pandas as pd
 from nbutils import corruptions, guidance, models, paths, trust
 from nbutils.backend import keras, tf
 from nbutils.paths import UserError
+from nbutils.predict import BACKENDS
 from nbutils.progress import Record, best_epoch
 
+KERAS, _ = BACKENDS["keras"]  # file of the model
 BACKUP = "backup"  # Keras' own state, in `training/` of a run
 COMMON = {"batch_size": 32, "weight_decay": 1e-4, "patience": 15, "head": False, "corruption": 0.0,
           "boxes": 0.0}  # fmt: skip
@@ -131,12 +133,18 @@ def set_seeds(seed: int) -> None:
 
 
 def save(model: keras.Model, card: dict, run: Path) -> None:
-    """Write `model.keras` (without optimizer state) and `model.json`; training is then over."""
+    """Write `model.keras` (without optimizer state) and `model.json`; training is then over.
+
+    What the run's model before had, limits and files for LiteRT, is removed.
+    """
     bare = keras.Model(model.inputs, model.outputs, name=model.name)
-    with paths.replacing(run / "model.keras") as beside:
+    with paths.replacing(run / KERAS) as beside:
         bare.save(beside)
     facts = {"parameters": model.count_params(), "versions": versions()}
-    trust.forget(run)
+    for file, _ in BACKENDS.values():
+        trust.forget((run / file).parent)
+        if file != KERAS:
+            (run / file).unlink(missing_ok=True)
     paths.write_json(card | facts, run / "model.json")
     shutil.rmtree(run / "training", ignore_errors=True)
 

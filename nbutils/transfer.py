@@ -11,7 +11,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from tqdm.auto import tqdm
 
-from nbutils import litert, paths
+from nbutils import answering, litert, paths
 from nbutils.backend import keras
 from nbutils.images import symmetries
 
@@ -60,7 +60,7 @@ def compute(network: keras.Model, squares: np.ndarray) -> np.ndarray:
     file = cache_file(network).with_suffix(".tflite")
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
-        litert.export(network, file)
+        answering.write(network, file)
     batches = (symmetries(square[np.newaxis])[:, 0] for square in squares)
     bar = {"desc": f"Features of {network.name}", "unit": "image", "leave": False}
     return np.stack(list(tqdm(litert.Network(file).map(batches), total=len(squares), **bar)))

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from nbutils import litert
+from nbutils import answering, litert
 from nbutils.predict import load_predictor
 
 
 def test_batches_of_any_size_in_order(trained, tmp_path):
     model = load_predictor(trained).model
-    litert.export(model, tmp_path / "model.tflite")
+    answering.write(model, tmp_path / "model.tflite")
     network = litert.Network(tmp_path / "model.tflite")
     squares = np.random.default_rng(0).integers(0, 255, (11, 32, 32, 1), dtype=np.uint8)
     expected = model.predict_on_batch(squares)
