@@ -9,12 +9,12 @@ import ipywidgets as widgets
 import numpy as np
 from PIL import Image
 
-from nbutils import cards, explain, layouts, paths, synthetic
+from nbutils import cards, layouts, paths, synthetic
 from nbutils.controls import Controls
-from nbutils.images import MAX_BYTES, MAX_PIXELS, SUFFIXES, square
+from nbutils.evidence import Evidence
+from nbutils.images import MAX_BYTES, MAX_PIXELS, SUFFIXES
 from nbutils.paths import UserError
-from nbutils.predict import find_model, known_models, load_predictor
-from nbutils.predictor import Predictor
+from nbutils.predict import fastest, find_model, known_models, load_predictor
 from nbutils.session import ALL, Entry, Session
 
 PAGE = 12  # cards shown at once
@@ -53,7 +53,7 @@ class Panel(Controls):
         self.worker = Thread()
         self.maps: dict[int, np.ndarray] = {}
         self._watch()
-        self._take(load_predictor(model))
+        self._take(model)
 
     def _watch(self) -> None:
         self.upload.observe(self._uploaded, names="value")
@@ -70,14 +70,15 @@ class Panel(Controls):
         """Take another model; the one before stays where it cannot be loaded."""
         self.halt()
         try:
-            self._take(load_predictor(name))
+            self._take(name)
         except UserError as error:
             self._say(str(error), wrong=True)
 
-    def _take(self, predictor: Predictor) -> None:
+    def _take(self, name: str) -> None:
         """Begin a session with a model."""
+        predictor = load_predictor(name, fastest(name))
         self.session = Session(predictor)
-        self.explain = explain.explainer(predictor.model)
+        self.evidence = Evidence(name)
         self.maps.clear()
         self.top.max = len(predictor.classes)
         self.label.options = [ALL, *predictor.classes]
@@ -141,7 +142,7 @@ class Panel(Controls):
         self.table.value = cards.table(self.session.table())
         for entry, text in zip(entries, texts, strict=True):
             if self.overlay.value and not entry.error and id(entry) not in self.maps:
-                self.maps[id(entry)] = self._heat(entry)
+                self.maps[id(entry)] = self.evidence.heat(entry.gray, entry.prediction.label)
                 text.value = self._text(entry)
 
     def _text(self, entry: Entry) -> str:
@@ -170,13 +171,6 @@ class Panel(Controls):
 
         choice.observe(correct, names="value")
         return choice
-
-    def _heat(self, entry: Entry) -> np.ndarray:
-        """Compute an image's activation map."""
-        predictor = self.session.predictor
-        number = predictor.classes.index(entry.prediction.label)
-        squares = square(entry.gray, predictor.size)[np.newaxis]
-        return self.explain(squares, np.array([number]))[0]
 
     def _say(self, words: str, wrong: bool = False) -> None:
         kind = "error" if wrong else "quiet"

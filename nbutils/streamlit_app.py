@@ -8,30 +8,29 @@ import argparse
 import numpy as np
 import streamlit as st
 
-from nbutils import cards, explain
-from nbutils.images import SUFFIXES, square
-from nbutils.predict import DEFAULT_MODEL, load_predictor
+from nbutils import cards
+from nbutils.evidence import Evidence
+from nbutils.images import SUFFIXES
+from nbutils.predict import DEFAULT_MODEL, fastest, load_predictor
 from nbutils.session import Entry, Session
 
 
 @st.cache_resource
 def loaded(name: str) -> tuple:
-    """Return a model's predictor and what computes its activation maps, once for all sessions."""
-    predictor = load_predictor(name)
-    return predictor, explain.explainer(predictor.model)
+    """Return a model's predictor and its activation maps, once for all sessions."""
+    return load_predictor(name, fastest(name)), Evidence(name)
 
 
 @st.cache_data(max_entries=200)
 def answer(model: str, name: str, data: bytes) -> tuple[Entry, str, np.ndarray | None]:
     """Classify a file: its entry, how it was prepared, and its activation map."""
-    predictor, maps = loaded(model)
+    predictor, evidence = loaded(model)
     session = Session(predictor)
     entry = session.judge(name, data)
     if entry.error:
         return entry, "", None
-    squares = square(entry.gray, predictor.size)[np.newaxis]
-    number = predictor.classes.index(entry.prediction.label)
-    return entry, session.prepared(entry), maps(squares, np.array([number]))[0]
+    heat = evidence.heat(entry.gray, entry.prediction.label)
+    return entry, session.prepared(entry), heat
 
 
 def page(model: str) -> None:

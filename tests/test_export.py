@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -37,7 +38,7 @@ def test_int8_is_smaller_and_close(exported):
 
 def test_novelty_and_verdict_are_the_same(exported, table):
     folder, _ = exported
-    data = [open(path, "rb").read() for path in table["path"][:10]]
+    data = [Path(path).read_bytes() for path in table["path"][:10]]
     slow, fast = (load_predictor(folder, backend).predict(data) for backend in ("keras", "litert"))
     assert [one.novelty for one in fast] == pytest.approx([one.novelty for one in slow], rel=1e-3)
     assert [one.verdict for one in fast] == [one.verdict for one in slow]
@@ -59,7 +60,8 @@ def test_tensorflow_stays_out(exported, table):
     code = f"""
 import json, sys
 from nbutils.predict import load_predictor
-[found] = load_predictor({str(folder)!r}, "litert").predict([open({table["path"][0]!r}, "rb").read()])
+data = open({table["path"][0]!r}, "rb").read()
+[found] = load_predictor({str(folder)!r}, "litert").predict([data])
 print(json.dumps([found.label, [name for name in ("tensorflow", "keras") if name in sys.modules]]))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
