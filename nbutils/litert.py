@@ -14,8 +14,10 @@ from nbutils.paths import UserError
 
 
 def cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    """Return how many cores this process may use; OMP_NUM_THREADS can lower it."""
+    here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    wish = os.environ.get("OMP_NUM_THREADS", "")
+    return min(here, int(wish)) if wish.isdigit() and int(wish) else here
 
 
 class Network:

@@ -106,7 +106,10 @@ class Predictor:
 
     def judge(self, squares: Iterable[np.ndarray]) -> list[Prediction]:
         """Classify images, uint8 (size, size, 1) each; they are taken as the network needs them."""
-        raw, embeddings = self.answers(squares)
+        return self.told(*self.answers(squares))
+
+    def told(self, raw: np.ndarray, embeddings: np.ndarray) -> list[Prediction]:
+        """Turn `answers` into predictions."""
         if not len(raw):
             return []
         if not self.trust:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from nbutils import corruptions, guidance, models, paths, trust
+from nbutils import corruptions, drift, guidance, models, paths, trust
 from nbutils.backend import keras, tf
 from nbutils.paths import UserError
 from nbutils.predict import BACKENDS
@@ -141,6 +141,7 @@ def save(model: keras.Model, card: dict, run: Path) -> None:
     with paths.replacing(run / KERAS) as beside:
         bare.save(beside)
     facts = {"parameters": model.count_params(), "versions": versions()}
+    (run / drift.FILE).unlink(missing_ok=True)
     for file, _ in BACKENDS.values():
         trust.forget((run / file).parent)
         if file != KERAS:
