@@ -2,7 +2,8 @@
 PYTHON ?= python3
 RUN ?= custom_cnn
 MODEL ?= mobilenet_v2
-ROBUST := -p MODEL mobilenet_v2 -p CORRUPTION 1 -p BOXES 0.3 -p LEARNING_RATE 6e-4
+ROBUST := -p MODEL mobilenet_v2 -p SIZE 200 -p EVEN_LIGHT True -p CORRUPTION 1 -p BOXES 0.3 \
+  -p LEARNING_RATE 1e-3
 BACKBONES := lbp_svm,mobilenet_v2,efficientnet_lite0,both
 CLASSES := crazing inclusion patches pitted_surface rolled-in_scale scratches
 empty :=
@@ -10,7 +11,7 @@ COMMA := $(empty),
 WITHOUT := $(subst $(empty) ,$(COMMA),$(CLASSES:%=without_%))
 BIN := .venv/bin
 
-.PHONY: setup pipeline comparison robustness novelty reference test lab demo streamlit lint lock
+.PHONY: setup pipeline comparison robustness novelty inspection bench reference test lab demo streamlit lint lock
 setup: .venv/ready
 
 .venv/ready: requirements.lock pyproject.toml
@@ -37,16 +38,26 @@ novelty: setup
 	done
 	$(BIN)/python -m nbutils.pipeline --run novelty --only 01,09 -p WITHOUT $(WITHOUT) $(ARGS)
 
+inspection: setup
+	$(BIN)/python -m nbutils.pipeline --run inspection --only 01,08 $(ARGS)
+
+bench: setup
+	$(BIN)/python -m nbutils.bench $(MODEL) $(ARGS)
+
 reference: setup
 	$(BIN)/python -m nbutils.pipeline --run custom_cnn
 	$(BIN)/python -m nbutils.pipeline --run custom_cnn_1 --only 01,02 -p SEED 1
 	$(BIN)/python -m nbutils.pipeline --run custom_cnn_2 --only 01,02 -p SEED 2
-	$(BIN)/python -m nbutils.pipeline --run mobilenet_v2 $(ROBUST) -p EPOCHS 20
+	$(BIN)/python -m nbutils.pipeline --run mobilenet_v2 $(ROBUST) -p EPOCHS 30 -p PATIENCE 30
+	for model in custom_cnn mobilenet_v2; do \
+	  $(BIN)/python -m nbutils.export $$model && $(BIN)/python -m nbutils.bench $$model || exit 1; \
+	done
 	$(BIN)/python -m nbutils.pipeline --run comparison --only 01,06 \
 	  -p CNN_RUNS custom_cnn,custom_cnn_1,custom_cnn_2 -p REPEATS 10 -p COUNTS 5,10,20,50,100,240 \
 	  $(foreach protocol,BLOCKED HALVES CURVE,-p $(protocol) $(BACKBONES))
 	$(MAKE) robustness ARGS="-p IMAGES 0"
 	$(MAKE) novelty
+	$(MAKE) inspection
 	$(BIN)/python -m nbutils.reference
 
 test: setup

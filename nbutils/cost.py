@@ -61,24 +61,25 @@ def _measure(load: Callable[..., Predict], arguments: tuple, names: list[str]) -
     predict(files[:1])
     cold = time.perf_counter() - start
     batch = (files * BATCH)[:BATCH]
-    one = [_milliseconds(predict, [files[at % len(files)]]) for at in range(ONE_BY_ONE)]
+    one = [milliseconds(predict, [files[at % len(files)]]) for at in range(ONE_BY_ONE)]
     predict(batch)
-    many = [_milliseconds(predict, batch) / BATCH for _ in range(3)]
+    many = [milliseconds(predict, batch) / BATCH for _ in range(3)]
     return {
         "cold_s": cold,
         "one_ms": statistics.median(one),
         "batch_ms": statistics.median(many),
-        "memory_mb": _peak_memory(),
+        "memory_mb": peak_memory(),
     }
 
 
-def _milliseconds(predict: Predict, images: list[bytes]) -> float:
+def milliseconds(predict: Predict, images: list[bytes]) -> float:
+    """Time one call."""
     start = time.perf_counter()
     predict(images)
     return 1000 * (time.perf_counter() - start)
 
 
-def _peak_memory() -> float:
+def peak_memory() -> float:
     """Return the most memory that this process has held, in MB; of its own, not its parent's."""
     status = Path("/proc/self/status")
     if status.exists():

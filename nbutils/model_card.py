@@ -20,6 +20,11 @@ TRUST_NOTES = (
     "person. Maps are held against the boxes of the predicted class."
 )
 
+SPEED_NOTES = """From the bytes of a JPEG file to the answer with its verdict, on two cores, in one
+run, in turn (`make bench`): medians with half the range of the middle half, a process started
+afresh to its first answer, and its peak memory. `model.predict` is what an app does that opens,
+converts and resizes each image itself, and gives probabilities alone."""
+
 LIMITS = """## Limits
 
 - A closed set of six classes. There is none for clean steel or for any other defect: whatever the
@@ -108,6 +113,29 @@ def trust_table(reference: Path) -> str:
     return "\n".join(lines)
 
 
+def speed_table(reference: Path) -> str:
+    """Return what a shipped model costs in each of its forms, as a Markdown table."""
+    times = pd.read_csv(reference / MODELS[0] / "bench.csv").set_index("kind")
+    forms = pd.read_csv(reference / MODELS[0] / "export.csv").set_index("network")
+    heads = [
+        *("one image", "times faster", "in batches", "times faster", "cold start", "memory"),
+        *("accuracy", "largest difference", "file"),
+    ]
+    lines = [f"| `{MODELS[0]}` by | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
+    for kind, row in times.iterrows():
+        cells = [
+            f"{row['one_ms']:.2f} ± {row['one_spread']:.2f} ms", f"{row['one_ratio']:.0f}",
+            f"{1000 / row['batch_ms']:.0f} a second", f"{row['batch_ratio']:.0f}",
+            f"{row['cold_s']:.2f} s", f"{row['memory_mb']:.0f} MB",
+        ]  # fmt: skip
+        form = forms.loc[kind] if kind in forms.index else None
+        cells += ["", "", ""] if form is None else [
+            f"{form['accuracy']:.2%}", f"{form['difference']:.2g}", f"{form['size_mb']:.1f} MB"
+        ]  # fmt: skip
+        lines.append(f"| {kind} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def with_results(readme: Path, reference: Path) -> str:
     """Return the README with the results between its markers renewed."""
     before, _, rest = readme.read_text(encoding="utf-8").partition(START)
@@ -132,6 +160,10 @@ a new head; the shipped one was fine-tuned after.
 {trust_table(reference)}
 
 {_wrapped(f"{TRUST_NOTES} {_unknown(reference)}")}
+
+{speed_table(reference)}
+
+{SPEED_NOTES}
 {END}{after}"""
 
 

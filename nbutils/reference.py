@@ -26,6 +26,7 @@ SHARED = {  # run -> notebook, tables and figures to ship; no figure shows the d
         ("families", *(f"{kind}_{name}" for name in MODELS
                        for kind in ("robustness", "reliability", "coverage", "risk"))),
     ),
+    "inspection": ("08_batch_inspection", ("alarms.csv",), ("alarms",)),
     "novelty": (
         "09_novelty",
         ("left_out.csv", "novelty_summary.csv"),
@@ -33,8 +34,9 @@ SHARED = {  # run -> notebook, tables and figures to ship; no figure shows the d
     ),
 }  # fmt: skip
 OF_MODEL = (
-    "model.keras", "model.json", "limits.json", "novelty.npz", "metrics.json", "history.csv",
-    "cam_methods.csv", "cam_classes.csv",
+    "model.keras", "model.json", "limits.json", "novelty.npz", "drift.npz", "metrics.json",
+    "history.csv", "cam_methods.csv", "cam_classes.csv", "model.tflite", "int8/model.tflite",
+    "int8/limits.json", "int8/novelty.npz", "export.csv", "bench.csv",
 )  # fmt: skip
 FIGURES = ("history", "confusion_matrix", "by_class", "confidence", "cam_methods", "cam_classes")
 LIMIT = 12 * 2**20  # bytes of all models together
@@ -54,7 +56,7 @@ def collect(reference: Path) -> None:
         _copy(paths.OUTPUTS / name, reference / name, OF_MODEL, FIGURES, "02_training")
     for name, (notebook, files, figures) in SHARED.items():
         _copy(paths.OUTPUTS / name, reference / name, files, figures, notebook)
-    size = sum(file.stat().st_size for name in MODELS for file in (reference / name).glob("*.*"))
+    size = sum(file.stat().st_size for name in MODELS for file in (reference / name).rglob("*.*"))
     if size > LIMIT:
         raise UserError(f"the models have {size / 2**20:.1f} MB, over {LIMIT / 2**20:.0f} to ship")
     seeds = [_seed_row(run) for run in SEEDS]
