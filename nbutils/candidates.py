@@ -71,7 +71,8 @@ def custom_cnn(table: pd.DataFrame, classes: list[str], folder: Path, runs: list
     def judge(trial: Trial) -> dict[str, np.ndarray]:
         if trial.protocol == "fixed":
             return _predicted(runs[trial.repeat], table, trial)
-        return _trained(table, classes, folder, trial)
+        place = folder.with_name(f"{folder.name}_{trial.protocol}_{trial.per_class}_{trial.repeat}")
+        return _trained(table, classes, place, trial)
 
     return judge
 

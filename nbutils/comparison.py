@@ -1,7 +1,7 @@
 """The comparison's steps: candidates by name, their outcomes, and their costs."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -74,12 +74,13 @@ def outcomes(
     trials: dict[str, list[Trial]],
     judges: dict[str, Judge],
     numbers: np.ndarray,
+    apply: Callable = map,
 ) -> pd.DataFrame:
-    """Put the candidates of each protocol through its trials; as `protocols.run` returns them."""
+    """Put the candidates of each protocol through its trials; as `protocols.run` does."""
     steps = [(protocol, name) for protocol, names in plan.items() for name in names]
     bar = tqdm(steps, desc="Comparing", unit="candidate", leave=False)
     return pd.concat(
-        [protocols.run(trials[protocol], judges[name], numbers) for protocol, name in bar],
+        [protocols.run(trials[protocol], judges[name], numbers, apply) for protocol, name in bar],
         ignore_index=True,
     )
 

@@ -27,10 +27,15 @@ def samples(seed: int) -> list[tuple[str, bytes]]:
     files = []
     for at, label in enumerate(synthetic.DRAWERS):
         gray, _ = synthetic.draw(label, np.random.default_rng((seed, at)))
-        file = io.BytesIO()
-        Image.fromarray(gray).save(file, "PNG")
-        files.append((f"SYNTHETIC {label}.png", file.getvalue()))
+        files.append((f"SYNTHETIC {label}.png", png(gray)))
     return files
+
+
+def png(gray: np.ndarray) -> bytes:
+    """Write gray values, uint8 (height, width), as a PNG file."""
+    file = io.BytesIO()
+    Image.fromarray(gray).save(file, "PNG")
+    return file.getvalue()
 
 
 class Panel(Controls):
@@ -50,8 +55,7 @@ class Panel(Controls):
         super().__init__(list(dict.fromkeys([model, *known_models()])), top)
         self.seed = seed
         self.stopped = Event()
-        self.worker = Thread()
-        self.maps: dict[int, np.ndarray] = {}
+        self.worker = self.explainer = Thread()
         self._watch()
         self._take(model)
 
@@ -64,7 +68,7 @@ class Panel(Controls):
         self.model.observe(lambda change: self._load(change.new), names="value")
         for control in (self.top, self.overlay, self.strength, self.label, self.verdict,
                         self.order, self.page):  # fmt: skip
-            control.observe(lambda _: self.show(), names="value")
+            control.observe(lambda _: self.refresh(), names="value")
 
     def _load(self, name: str) -> None:
         """Take another model; the one before stays where it cannot be loaded."""
@@ -79,7 +83,7 @@ class Panel(Controls):
         predictor = load_predictor(name, fastest(name))
         self.session = Session(predictor)
         self.evidence = Evidence(name)
-        self.maps.clear()
+        self.maps, self.widgets = {}, {}
         self.top.max = len(predictor.classes)
         self.label.options = [ALL, *predictor.classes]
         self.facts.value = f'<div class="inspect quiet">{_facts(self.model.value)} {LIMITS}</div>'
@@ -129,32 +133,48 @@ class Panel(Controls):
         broken = sum(bool(entry.error) for entry in self.session.entries)
         done = f"{self.progress.value} of {len(files)} files judged."
         self._say(f"{done} {broken} could not be read." if broken else done)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Draw this page, and compute in the background the maps that it lacks."""
         self.show()
+        if self.overlay.value and not self.explainer.is_alive():
+            self.explainer = Thread(target=self._explain, args=(self.evidence,), daemon=True)
+            self.explainer.start()
 
     def show(self) -> None:
-        """Draw the cards of this page, then the table, then the maps that are not there yet."""
+        """Draw the cards of this page, and the table."""
         chosen = self.session.select(self.order.value, self.label.value, self.verdict.value)
         self.page.max = max(-(-len(chosen) // PAGE), 1)
         first = PAGE * (self.page.value - 1)
-        entries = chosen[first : first + PAGE]
-        texts = [widgets.HTML(self._text(entry)) for entry in entries]
-        self.cards.children = [self._card(*pair) for pair in zip(entries, texts, strict=True)]
+        self.seen = chosen[first : first + PAGE]
+        self.cards.children = [self._card(entry) for entry in self.seen]
         self.table.value = cards.table(self.session.table())
-        for entry, text in zip(entries, texts, strict=True):
-            if self.overlay.value and not entry.error and id(entry) not in self.maps:
-                self.maps[id(entry)] = self.evidence.heat(entry.gray, entry.prediction.label)
-                text.value = self._text(entry)
 
-    def _text(self, entry: Entry) -> str:
+    def _explain(self, evidence: Evidence) -> None:
+        """Compute the maps of the page, until none lacks or another model is taken."""
+        while waiting := [one for one in self.seen if not one.error and id(one) not in self.maps]:
+            entry = waiting[0]
+            heat = evidence.heat(entry.gray, entry.prediction.label)
+            if evidence is not self.evidence:
+                return
+            self.maps[id(entry)] = heat
+            self._card(entry)
+
+    def _card(self, entry: Entry) -> widgets.Widget:
+        """Return the widget of a file, made once and brought up to date."""
         heat = self.maps.get(id(entry)) if self.overlay.value else None
         prepared = "" if entry.error else self.session.prepared(entry)
-        return cards.card(entry, prepared, self.top.value, heat, self.strength.value)
-
-    def _card(self, entry: Entry, text: widgets.HTML) -> widgets.Widget:
-        if entry.error:
-            return text
-        line = widgets.Layout(border_bottom="1px solid #8885", padding="8px 0")
-        return widgets.VBox([text, self._correction(entry)], layout=line)
+        if id(entry) not in self.widgets:
+            text = widgets.HTML()
+            line = widgets.Layout(border_bottom="1px solid #8885", padding="8px 0")
+            below = [] if entry.error else [self._correction(entry)]
+            self.widgets[id(entry)] = widgets.VBox([text, *below], layout=line)
+        card = self.widgets[id(entry)]
+        card.children[0].value = cards.card(
+            entry, prepared, self.top.value, heat, self.strength.value
+        )
+        return card
 
     def _correction(self, entry: Entry) -> widgets.Widget:
         classes = self.session.predictor.classes

@@ -20,10 +20,12 @@ from nbutils.predict import BACKENDS, find_model, load_predictor
 from nbutils.predictor import Predictor
 
 CALIBRATORS = 200  # training images that set the ranges of int8
-# Operations in int8, and which of their outputs: the convolutions, and the sums that are layers of
-# their own. What evens out the light, pools and decides stays in float32, since squares of gray
-# values do not fit into 8 bits.
-IN_INT8 = {"CONV_2D": ".*", "DEPTHWISE_CONV_2D": ".*", "ADD": ".*/Add.*"}
+# Operations in int8, by type and name: convolutions, and the sums that are layers of their own. The
+# first convolutions, as MobileNetV2, EfficientNet and the custom CNN call them, stay in float32:
+# few channels of the bare image have the widest ranges. So does what evens out the light, pools and
+# decides, since squares of gray values do not fit into 8 bits.
+LATER = r"^(?!.*/(Conv1|expanded_conv_depthwise|stem|conv1)).*"
+IN_INT8 = {"CONV_2D": LATER, "DEPTHWISE_CONV_2D": LATER, "ADD": ".*/Add.*"}
 
 
 def export(run: Path) -> pd.DataFrame:

@@ -66,7 +66,10 @@ def curve(table: pd.DataFrame, counts: list[int], draws: int, seed: int) -> Iter
 
 
 def run(
-    trials: Sequence[Trial], judge: Callable[[Trial], dict[str, np.ndarray]], numbers: np.ndarray
+    trials: Sequence[Trial],
+    judge: Callable[[Trial], dict[str, np.ndarray]],
+    numbers: np.ndarray,
+    apply: Callable = map,
 ) -> pd.DataFrame:
     """Put a candidate through trials.
 
@@ -76,6 +79,8 @@ def run(
         Returns, for each model that it stands for, the class numbers of a trial's test images.
     numbers
         True class numbers of all images.
+    apply
+        Applies the judge to the trials, results in order, as `workers.started` gives it.
 
     Returns
     -------
@@ -83,14 +88,14 @@ def run(
     of the image), hit.
     """
     rows = []
-    for trial in trials:
+    for trial, answered in zip(trials, apply(judge, trials), strict=True):
         common = {
             "protocol": trial.protocol,
             "per_class": trial.per_class,
             "repeat": trial.repeat,
             "test_by_train": len(trial.test) / len(trial.train),
         }
-        for model, answers in judge(trial).items():
+        for model, answers in answered.items():
             hits = answers == numbers[trial.test]
             rows.append(pd.DataFrame(common | {"model": model, "row": trial.test, "hit": hits}))
     return pd.concat(rows, ignore_index=True)

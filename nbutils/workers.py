@@ -51,11 +51,31 @@ def started(scheduler: str | None = None, count: int | None = None) -> Iterator[
 
 
 def _map(client: Client, function: Callable, items: Iterable) -> Iterator:
-    """Apply a function to items, a few ahead of what is taken."""
+    """Apply a function to items, a few ahead of what is taken.
+
+    The function goes out as a task of its own, so that what it holds is sent to a worker once, and
+    again to those that come in the place of one that died.
+    """
+    held = client.submit(_hold, _Held(function), pure=False, retries=ATTEMPTS)
     running = deque()
     for item in items:
-        running.append(client.submit(function, item, pure=False, retries=ATTEMPTS))
+        running.append(client.submit(_apply, held, item, pure=False, retries=ATTEMPTS))
         if len(running) > AHEAD * sum(client.nthreads().values()):
             yield running.popleft().result()
     while running:
         yield running.popleft().result()
+
+
+class _Held:
+    """A function in a box: Dask would take a bare one for a task."""
+
+    def __init__(self, function: Callable):
+        self.function = function
+
+
+def _hold(held: _Held) -> _Held:
+    return held
+
+
+def _apply(held: _Held, item):
+    return held.function(item)

@@ -1,19 +1,11 @@
 """The demo in a real browser, served by Voila."""
 
-import io
 import shutil
-import signal
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 
 import numpy as np
 import pandas as pd
-import papermill
 import pytest
-from PIL import Image
+import serving
 
 from nbutils import corrections, demo, paths
 
@@ -24,49 +16,22 @@ MODEL = "model_of_the_browser_test"
 
 @pytest.fixture(scope="module")
 def browser():
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    if not chromium:
+    if not serving.chromium():
         pytest.skip("no chromium: apt-get install chromium")
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as started:
-        window = started.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+    pytest.importorskip("playwright.sync_api")
+    with serving.browser() as window:
         yield window
-        window.close()
 
 
 @pytest.fixture(scope="module")
-def served(trained, tmp_path_factory):
+def served(trained):
     """The address of the demo, with a model and corrections of its own."""
     run = paths.OUTPUTS / MODEL
     shutil.rmtree(run, ignore_errors=True)
     shutil.copytree(trained, run)
-    notebook = tmp_path_factory.mktemp("demo") / "demo.ipynb"
-    papermill.execute_notebook(
-        str(paths.NOTEBOOKS / "05_upload_demo.ipynb"), str(notebook), prepare_only=True,
-        parameters={"RUN": MODEL, "STILL": False}, progress_bar=False,
-    )  # fmt: skip
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "voila", str(notebook), "--no-browser", f"--port={port}"]
-    server = subprocess.Popen(
-        [*command, "--Voila.ip=127.0.0.1"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    yield _answering(f"http://127.0.0.1:{port}/")
-    server.send_signal(signal.SIGINT)
-    server.wait(30)
+    with serving.demo(MODEL) as (address, _):
+        yield address
     shutil.rmtree(run)
-
-
-def _answering(address):
-    for _ in range(120):
-        try:
-            urllib.request.urlopen(f"{address}static/", timeout=5)
-        except urllib.error.HTTPError:
-            return address
-        except OSError:
-            time.sleep(0.5)
-    raise TimeoutError(address)
 
 
 @pytest.fixture(scope="module")
@@ -88,10 +53,7 @@ def upload(page, files):
 
 
 def png(seed):
-    gray = np.random.default_rng(seed).integers(0, 255, (40, 40), dtype=np.uint8)
-    file = io.BytesIO()
-    Image.fromarray(gray).save(file, "PNG")
-    return file.getvalue()
+    return demo.png(np.random.default_rng(seed).integers(0, 255, (40, 40), dtype=np.uint8))
 
 
 def clear(page):

@@ -136,6 +136,7 @@ def test_the_panel_judges_samples_and_shows_a_card_for_each(panel):
     panel.view()
     panel.try_out.click()
     panel.worker.join()
+    panel.explainer.join()
     assert len(panel.cards.children) == 6
     assert "6 of 6 files judged" in panel.status.value
     assert "SYNTHETIC scratches.png" in panel.table.value
