@@ -49,9 +49,9 @@ reference: setup
 	$(BIN)/python -m nbutils.pipeline --run custom_cnn_1 --only 01,02 -p SEED 1
 	$(BIN)/python -m nbutils.pipeline --run custom_cnn_2 --only 01,02 -p SEED 2
 	$(BIN)/python -m nbutils.pipeline --run mobilenet_v2 $(ROBUST) -p EPOCHS 30 -p PATIENCE 30
-	for model in custom_cnn mobilenet_v2; do \
-	  $(BIN)/python -m nbutils.export $$model && $(BIN)/python -m nbutils.bench $$model || exit 1; \
-	done
+	$(BIN)/python -m nbutils.export custom_cnn
+	$(BIN)/python -m nbutils.export mobilenet_v2
+	$(BIN)/python -m nbutils.bench mobilenet_v2
 	$(BIN)/python -m nbutils.pipeline --run comparison --only 01,06 \
 	  -p CNN_RUNS custom_cnn,custom_cnn_1,custom_cnn_2 -p REPEATS 10 -p COUNTS 5,10,20,50,100,240 \
 	  $(foreach protocol,BLOCKED HALVES CURVE,-p $(protocol) $(BACKBONES))

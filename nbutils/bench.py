@@ -25,9 +25,9 @@ KINDS = (USUAL, *BACKENDS)
 BATCH, ONE_BY_ONE = 64, 30  # images at once, and calls of one image, timed in a round
 COLD_STARTS = 5  # of each kind
 COLD = """
-import sys, time
 from pathlib import Path
-from nbutils.bench import loaded, peak_memory
+from nbutils.bench import loaded
+from nbutils.cost import peak_memory
 loaded({kind!r}, {folder!r})([Path({file!r}).read_bytes()])
 print(peak_memory())
 """

@@ -10,7 +10,7 @@ from nbutils.images import square
 from nbutils.predictor import Predictor
 from nbutils.trust import TINY, soften
 
-FALSE_ALARMS = 0.05  # share of batches without drift that may pass the limit
+FALSE_ALARMS = 0.01  # share of batches without drift that may pass the limit
 BATCH = 200  # images of a batch that the limit is set by
 DRAWS = 2000  # of such batches
 CHECKED = ("defocus", "motion_blur", "uneven_light", "brightness", "gamma")  # by `alarms`
