@@ -39,6 +39,7 @@ OF_MODEL = (
     "int8/limits.json", "int8/novelty.npz", "export.csv",
 )  # fmt: skip
 FIGURES = ("history", "confusion_matrix", "by_class", "confidence", "cam_methods", "cam_classes")
+BINARY = (".keras", ".tflite", ".npz")
 LIMIT = 12 * 2**20  # bytes of all models together
 
 

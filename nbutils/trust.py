@@ -66,9 +66,10 @@ class Trust:
         return chances, novelty, candidates, reasons
 
     def save(self, run: Path) -> None:
-        """Write `limits.json` and `novelty.npz` beside a run's model."""
+        """Write `limits.json` and, in half precision, `novelty.npz` beside a run's model."""
+        halves = {name: values.astype(np.float16) for name, values in vars(self.gaussians).items()}
         with paths.replacing(run / NOVELTY) as beside:
-            np.savez_compressed(beside, **vars(self.gaussians))
+            np.savez_compressed(beside, **halves)
         paths.write_json(asdict(self.limits), run / LIMITS)
 
     def _doubts(self, confidence: float, novelty: float) -> tuple[str, ...]:
@@ -117,7 +118,8 @@ def load(run: Path) -> Trust | None:
     try:
         limits = Limits(*(facts[field.name] for field in fields(Limits)))
         with np.load(run / NOVELTY) as arrays:
-            gaussians = Gaussians(*(arrays[field.name] for field in fields(Gaussians)))
+            parts = (arrays[field.name].astype(np.float32) for field in fields(Gaussians))
+            gaussians = Gaussians(*parts)
     except (KeyError, OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(
             f"{run / LIMITS} and {NOVELTY} beside it cannot be read ({error}): "
