@@ -35,9 +35,9 @@ SHARED = {  # run -> notebook, tables and figures to ship; no figure shows the d
 }  # fmt: skip
 OF_MODEL = (
     "model.keras", "model.json", "limits.json", "novelty.npz", "drift.npz", "metrics.json",
-    "history.csv", "cam_methods.csv", "cam_classes.csv", "model.tflite", "int8/model.tflite",
-    "int8/limits.json", "int8/novelty.npz", "export.csv",
+    "history.csv", "cam_methods.csv", "cam_classes.csv", "model.tflite", "export.csv",
 )  # fmt: skip
+OF_THE_FIRST = ("int8/model.tflite", "int8/limits.json", "int8/novelty.npz", "bench.csv")
 FIGURES = ("history", "confusion_matrix", "by_class", "confidence", "cam_methods", "cam_classes")
 BINARY = (".keras", ".tflite", ".npz")
 LIMIT = 12 * 2**20  # bytes of all models together
@@ -55,7 +55,7 @@ def collect(reference: Path) -> None:
         _check(paths.OUTPUTS / run)
     for name in MODELS:
         _copy(paths.OUTPUTS / name, reference / name, OF_MODEL, FIGURES, "02_training")
-    _copy(paths.OUTPUTS / MODELS[0], reference / MODELS[0], ("bench.csv",), (), "nbutils.bench")
+    _copy(paths.OUTPUTS / MODELS[0], reference / MODELS[0], OF_THE_FIRST, (), "nbutils.export")
     for name, (notebook, files, figures) in SHARED.items():
         _copy(paths.OUTPUTS / name, reference / name, files, figures, notebook)
     files = (file for name in MODELS for file in (reference / name).rglob("*"))
