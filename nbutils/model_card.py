@@ -173,9 +173,9 @@ def _unknown(reference: Path) -> str:
     shipped = found[found["score"] == SHIPPED]["auroc"]
     groups = pd.read_csv(reference / "novelty" / "novelty_summary.csv").set_index("group")
     pictures = groups.loc["photographs, textures"]
-    names = " or ".join(found["left_out"].unique())
+    names = ", ".join(found["left_out"].unique())
     return (
-        f"Trained without {names} in turn, `{MODELS[0]}` tells the class left out from the "
+        f"Trained without one class in turn ({names}), `{MODELS[0]}` tells the class left out from the "
         f"others with an AUROC of {shipped.mean():.3f} in the mean ({shipped.min():.3f} to "
         f"{shipped.max():.3f}), photographs and textures with {pictures['auroc']:.4f}."
     )
