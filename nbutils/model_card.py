@@ -175,8 +175,8 @@ def _unknown(reference: Path) -> str:
     pictures = groups.loc["photographs, textures"]
     names = ", ".join(found["left_out"].unique())
     return (
-        f"Trained without one class in turn ({names}), `{MODELS[0]}` tells the class left out from the "
-        f"others with an AUROC of {shipped.mean():.3f} in the mean ({shipped.min():.3f} to "
+        f"Trained without one class in turn ({names}), `{MODELS[0]}` tells the class left out from "
+        f"the others with an AUROC of {shipped.mean():.3f} in the mean ({shipped.min():.3f} to "
         f"{shipped.max():.3f}), photographs and textures with {pictures['auroc']:.4f}."
     )
 
