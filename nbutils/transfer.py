@@ -1,6 +1,7 @@
 """Train a new head on what a frozen backbone sees, computed once for each image and kept."""
 
 import hashlib
+import time
 import zipfile
 from pathlib import Path
 
@@ -97,7 +98,7 @@ def probabilities(head: Pipeline, views: np.ndarray) -> np.ndarray:
     return flat.reshape(*views.shape[:2], -1).mean(axis=1)
 
 
-def train_head(model: keras.Model, train, validation, views: int) -> float:
+def train_head(model: keras.Model, train, validation, views: int) -> tuple[float, float]:
     """Give a `models.pretrained` the head that is best by validation.
 
     Parameters
@@ -111,15 +112,16 @@ def train_head(model: keras.Model, train, validation, views: int) -> float:
 
     Returns
     -------
-    The strength chosen, of `STRENGTHS`.
+    The strength chosen, of `STRENGTHS`, and the seconds that it took.
     """
+    start = time.perf_counter()
     network = extractor(model)
     seen, judged = features(network, train[0]), features(network, validation[0])[:, :views]
     heads = {c: fit(classifier(c), seen, train[1]) for c in STRENGTHS}
     losses = {c: log_loss(validation[1], probabilities(heads[c], judged)) for c in STRENGTHS}
     best = min(losses, key=losses.get)
     set_head(model, heads[best])
-    return best
+    return best, time.perf_counter() - start
 
 
 def set_head(model: keras.Model, head: Pipeline) -> None:

@@ -3,6 +3,7 @@
 import base64
 import io
 import re
+import sys
 
 import numpy as np
 import pandas as pd
@@ -190,6 +191,8 @@ def test_the_streamlit_page_shows_answers_and_errors(trained, outputs, gray, mon
     import streamlit as st
 
     monkeypatch.setattr(st, "file_uploader", st.file_uploader)
+    main = sys.modules["__main__"]  # which the page takes the place of, also for new processes
+    monkeypatch.setitem(sys.modules, "__main__", main)
     files = [File(png(gray)), File(b"text")]
     ran = testing.AppTest.from_function(app, args=(str(trained), files), default_timeout=60).run()
     assert not ran.exception

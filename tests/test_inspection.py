@@ -147,7 +147,6 @@ class DyingTask(inspection.Task):
         return super().__call__(names)
 
 
-@pytest.mark.skipif("PYTEST_XDIST_WORKER" in os.environ, reason="xdist starts no Dask: -n 0")
 def test_a_worker_that_dies_loses_nothing(folder, trained, tmp_path, monkeypatch):
     from nbutils import workers
 
@@ -170,7 +169,6 @@ def test_no_scheduler_is_said():
         pass
 
 
-@pytest.mark.skipif("PYTEST_XDIST_WORKER" in os.environ, reason="xdist starts no Dask: -n 0")
 def test_errors_of_the_command_line_are_sentences(trained, tmp_path, capsys):
     arguments = [str(tmp_path / "none"), "--run", str(tmp_path / "run"), "--model", str(trained)]
     assert inspect.main([*arguments, "--workers", "1"]) == 2

@@ -54,6 +54,16 @@ def test_robustness_is_measured_on_a_split(run, trained, tmp_path):
     assert pd.read_csv(folder / "robustness_summary.csv")["clean"].between(0, 1).all()
 
 
+def test_a_batch_is_inspected(run, trained, tmp_path):
+    folder = prepared(run, tmp_path / "inspection")
+    chosen = {"MODEL": str(trained), "BATCHES": 2, "SHOWN": 3}
+    assert pipeline.main(["--run", str(folder), "--only", "08", *words(chosen)]) == 0
+    split = pd.read_csv(folder / "split.csv")
+    table = pd.read_csv(folder / "inspections.csv", comment="#")
+    assert list(table["path"]) == list(split.loc[split["part"] == "test", "path"])
+    assert "Review queue" in (folder / "inspection.html").read_text()
+
+
 def test_what_a_model_does_not_know_is_measured(run, tmp_path):
     without = prepared(run, tmp_path / "without")
     chosen = {"EPOCHS": 1, "SIZE": 32, "LEAVE_OUT": "scratches"}
