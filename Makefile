@@ -48,7 +48,7 @@ reference: setup
 	$(BIN)/python -m nbutils.pipeline --run custom_cnn
 	$(BIN)/python -m nbutils.pipeline --run custom_cnn_1 --only 01,02 -p SEED 1
 	$(BIN)/python -m nbutils.pipeline --run custom_cnn_2 --only 01,02 -p SEED 2
-	$(BIN)/python -m nbutils.pipeline --run mobilenet_v2 $(ROBUST) -p EPOCHS 30 -p PATIENCE 30
+	$(BIN)/python -m nbutils.pipeline --run mobilenet_v2 $(ROBUST) -p EPOCHS 30 -p PATIENCE 50
 	$(BIN)/python -m nbutils.export custom_cnn
 	$(BIN)/python -m nbutils.export mobilenet_v2
 	$(BIN)/python -m nbutils.bench mobilenet_v2

@@ -7,7 +7,7 @@ import numpy as np
 
 from nbutils import feature_maps, litert, paths
 from nbutils.backend import keras, tf
-from nbutils.models import SignedRoot
+from nbutils.layers import SignedRoot
 from nbutils.predictor import Predictor
 from nbutils.trust import Trust
 

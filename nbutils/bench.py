@@ -41,7 +41,7 @@ def loaded(kind: str, folder: str) -> Answer:
     import numpy as np
     from PIL import Image
 
-    from nbutils import models  # noqa: F401  registers the project's own layers
+    from nbutils import layers  # noqa: F401  registers the project's own
     from nbutils.backend import keras
 
     model = keras.saving.load_model(Path(folder) / BACKENDS["keras"][0])

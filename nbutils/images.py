@@ -47,7 +47,8 @@ def decode(data: bytes, name: str = "image") -> np.ndarray:
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             _check_header(image, name)
-            return _gray(ImageOps.exif_transpose(image), name)
+            ImageOps.exif_transpose(image, in_place=True)
+            return _gray(image, name)
     except UnidentifiedImageError as error:
         kinds = ", ".join(FORMATS)
         raise ImageError(f"{name} is not a readable image: give one of {kinds}") from error
@@ -73,8 +74,10 @@ def square(gray: np.ndarray, size: int) -> np.ndarray:
     -------
     uint8 array of shape (size, size, 1), 0 to 255.
     """
-    image = Image.fromarray(gray).resize((size, size), Image.Resampling.BILINEAR)
-    return np.asarray(image)[..., np.newaxis]
+    if gray.shape != (size, size):
+        image = Image.fromarray(gray).resize((size, size), Image.Resampling.BILINEAR)
+        gray = np.asarray(image)
+    return gray[..., np.newaxis]
 
 
 def to_array(data: bytes, size: int, name: str = "image") -> np.ndarray:
@@ -123,7 +126,7 @@ def _gray(image: Image.Image, name: str) -> np.ndarray:
         raise ImageError(f"{name} is partly transparent: save it without an alpha channel")
     if image.mode not in ("L", "RGB"):
         image = image.convert("RGB")
-    return np.array(image.convert("L"))
+    return np.array(image if image.mode == "L" else image.convert("L"))
 
 
 def _from_16_bits(values: np.ndarray, name: str) -> np.ndarray:

@@ -5,13 +5,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from nbutils import corruptions, paths
+from nbutils import corruptions, paths, tables
 from nbutils.paths import UserError
+from nbutils.tables import MODELS
 from nbutils.unknown import SHIPPED
 
 WIDTH = 100  # characters a line
-MODELS = ("mobilenet_v2", "custom_cnn")  # runs that are shipped
-START, END = "<!-- results: written by python -m nbutils.reference -->", "<!-- end of results -->"
+START = "<!-- {}: written by python -m nbutils.reference -->"  # of a part of the README
+END = "<!-- end of {} -->"
 
 TRUST_NOTES = (
     f"Fixed test images. Corruptions are {len(corruptions.FAMILIES)} families at five severities, "
@@ -51,105 +52,53 @@ images 241-300 judge once.
 {models}
 ## Comparison
 
-{results_table(reference)}
+{tables.results(reference)}
 
 ## Trust
 
-{trust_table(reference)}
+{tables.trust(reference)}
 
 {_wrapped(TRUST_NOTES)}
 
 {LIMITS}"""
 
 
-def results_table(reference: Path) -> str:
-    """Return the comparison's accuracies and costs as a Markdown table."""
-    worth = pd.read_csv(reference / "comparison" / "worth.csv")
-    costs = pd.read_csv(reference / "comparison" / "costs.csv").set_index("model")
-    names = list(dict.fromkeys(worth["model"]))
-    heads = [
-        "fixed split",
-        "blocked 5-fold",
-        "half of each class",
-        "10 a class",
-        "one image",
-        "file",
-    ]
-    lines = [f"| model | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
-    for name in names:
-        rows = worth[worth["model"] == name]
-        cells = [_accuracy(rows, protocol) for protocol in ("fixed", "blocked", "halves")]
-        cells.append(_accuracy(rows[rows["per_class"] == 10], "curve"))
-        if name in costs.index:
-            cost = costs.loc[name]
-            cells += [f"{cost['one_ms']:.0f} ms", f"{cost['file_mb']:.1f} MB"]
-        lines.append(f"| `{name}` | {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def trust_table(reference: Path) -> str:
-    """Return what the shipped models are worth off the clean test part, as a Markdown table."""
-    tables = {
-        name: pd.read_csv(reference / "robustness" / f"{name}.csv")
-        for name in ("robustness_summary", "calibration")
-    }
-    worth = tables["robustness_summary"].set_index("model")
-    after = tables["calibration"].query("calibration == 'after'").set_index(["model", "images"])
-    heads = [
-        *("clean", "all corruptions", "families left out", "30 dB", "20 dB"),
-        *("ECE clean, corrupted", "clean accepted", "brightest point in box", "map in boxes"),
-    ]
-    lines = [f"| model | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
-    for name in MODELS:
-        row = worth.loc[name]
-        keys = ("clean", "all families", "families left out", "30 dB", "20 dB")
-        cells = [f"{row[key]:.1%}" for key in keys]
-        ece = (after.loc[(name, images), "ece"] for images in ("clean", "corrupted"))
-        cells += [", ".join(f"{value:.1%}" for value in ece), f"{1 - row['reviewed clean']:.1%}"]
-        maps = pd.read_csv(reference / name / "cam_classes.csv").set_index("label").loc["all"]
-        low, high = maps["pointing_low"], maps["pointing_high"]
-        cells += [f"{maps['pointing']:.1%} ({low:.1%}-{high:.1%})", f"{maps['energy']:.1%}"]
-        lines.append(f"| `{name}` | {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def speed_table(reference: Path) -> str:
-    """Return what a shipped model costs in each of its forms, as a Markdown table."""
-    times = pd.read_csv(reference / MODELS[0] / "bench.csv").set_index("kind")
-    forms = pd.read_csv(reference / MODELS[0] / "export.csv").set_index("network")
-    heads = [
-        *("one image", "times faster", "in batches", "times faster", "cold start", "memory"),
-        *("accuracy", "largest difference", "file"),
-    ]
-    lines = [f"| `{MODELS[0]}` by | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
-    for kind, row in times.iterrows():
-        cells = [
-            f"{row['one_ms']:.2f} ± {row['one_spread']:.2f} ms", f"{row['one_ratio']:.0f}",
-            f"{1000 / row['batch_ms']:.0f} a second", f"{row['batch_ratio']:.0f}",
-            f"{row['cold_s']:.2f} s", f"{row['memory_mb']:.0f} MB",
-        ]  # fmt: skip
-        form = forms.loc[kind] if kind in forms.index else None
-        cells += ["", "", ""] if form is None else [
-            f"{form['accuracy']:.2%}", f"{form['difference']:.2g}", f"{form['size_mb']:.1f} MB"
-        ]  # fmt: skip
-        lines.append(f"| {kind} | {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
 def with_results(readme: Path, reference: Path) -> str:
-    """Return the README with the results between its markers renewed."""
-    before, _, rest = readme.read_text(encoding="utf-8").partition(START)
-    _, marker, after = rest.partition(END)
-    if not marker:
-        raise UserError(f"{readme} lacks the line {END!r}: put it below {START!r}")
+    """Return the README with what lies between its markers renewed."""
+    text = readme.read_text(encoding="utf-8")
+    parts = {
+        "results": _results(reference),
+        "demo's costs": _demo_costs(reference),
+        "inspection's costs": tables.inspection(reference),
+    }
+    for name, part in parts.items():
+        start, end = START.format(name), END.format(name)
+        before, first, rest = text.partition(start)
+        _, last, after = rest.partition(end)
+        if not (first and last):
+            raise UserError(f"{readme} lacks the lines {start!r} and {end!r}: put them in")
+        text = f"{before}{start}\n{part}\n{end}{after}"
+    return text
+
+
+def _demo_costs(reference: Path) -> str:
+    costs = paths.read_json(reference / "demo" / "demo.json", "tests/measure_demo.py")
+    return _wrapped(
+        f"On two cores, the first page is there {costs['first_page_s']:.1f} s after the start, and "
+        f"a further prediction {1000 * costs['prediction_s']:.0f} ms after its upload. With "
+        f"{costs['sessions']} sessions open at once, one holds {costs['session_mb']:.0f} MB, and "
+        f"{costs['session_with_maps_mb']:.0f} MB once it has drawn maps."
+    )
+
+
+def _results(reference: Path) -> str:
     accuracy = pd.read_csv(reference / "custom_cnn" / "seeds.csv")["accuracy"]
     seeds = (
         f"On the fixed split, the custom CNN's three seeds reached {_listed(accuracy)} (mean "
         f"{accuracy.mean():.2%}). The shipped models are those of one run each: "
         f"{', '.join(_shipped(reference / name) for name in MODELS)}."
     )
-    return f"""{before}{START}
-{results_table(reference)}
+    return f"""{tables.results(reference)}
 
 Test accuracy with its 95 % interval. `x8` averages the answers over the eight turns and mirrorings
 of the image; `both` joins the features of the two backbones. Pretrained ones are frozen here, with
@@ -157,14 +106,13 @@ a new head; the shipped one was fine-tuned after.
 
 {_wrapped(seeds)}
 
-{trust_table(reference)}
+{tables.trust(reference)}
 
 {_wrapped(f"{TRUST_NOTES} {_unknown(reference)}")}
 
-{speed_table(reference)}
+{tables.speed(reference)}
 
-{SPEED_NOTES}
-{END}{after}"""
+{SPEED_NOTES}"""
 
 
 def _unknown(reference: Path) -> str:
@@ -213,11 +161,3 @@ def _model_section(folder: Path) -> str:
 
 def _views(count: int) -> str:
     return "asked as it is" if count == 1 else f"answers averaged over {count} views"
-
-
-def _accuracy(rows: pd.DataFrame, protocol: str) -> str:
-    found = rows[rows["protocol"] == protocol]
-    if found.empty:
-        return ""
-    row = found.iloc[0]
-    return f"{row['accuracy']:.2%} ({row['low']:.1%}-{row['high']:.1%})"

@@ -2,52 +2,14 @@
 
 from nbutils import backbones
 from nbutils.backend import keras
+from nbutils.layers import EvenLight, RandomSymmetry, SignedRoot
 
-layers, ops = keras.layers, keras.ops
+layers = keras.layers
 
 CUSTOM = "custom_cnn"
 SIZES = {CUSTOM: 128, backbones.LITE0: 200}  # pixels, side of the input; all others:
 USUAL_SIZE = 224
 FILTERS = (16, 32, 64, 128, 192)  # of the custom CNN's blocks
-
-
-@keras.saving.register_keras_serializable(package="nbutils")
-class RandomSymmetry(layers.Layer):
-    """Turn and mirror each training image into one of the eight symmetries of the square.
-
-    Square images, float, shape (batch, size, size, channels); unchanged at inference.
-    """
-
-    def __init__(self, seed: int | None = None, **kwargs):
-        super().__init__(**kwargs)
-        self.seed = seed
-        self.generator = keras.random.SeedGenerator(seed)
-
-    def call(self, images, training=False):
-        """Draw three coins an image: mirror left-right, mirror up-down, transpose."""
-        if not training:
-            return images
-        coins = keras.random.uniform((3, ops.shape(images)[0], 1, 1, 1), seed=self.generator)
-        images = ops.where(coins[0] < 0.5, ops.flip(images, 2), images)
-        images = ops.where(coins[1] < 0.5, ops.flip(images, 1), images)
-        return ops.where(coins[2] < 0.5, ops.transpose(images, (0, 2, 1, 3)), images)
-
-    def get_config(self):
-        """Return what rebuilds the layer."""
-        return {**super().get_config(), "seed": self.seed}
-
-
-@keras.saving.register_keras_serializable(package="nbutils")
-class SignedRoot(layers.Layer):
-    """Take the signed square root of features: x / sqrt(|x| + 0.001), smooth at zero.
-
-    It keeps a few strong channels from drowning the others: "power normalisation" of Perronnin,
-    Sánchez and Mensink, ECCV 2010.
-    """
-
-    def call(self, x):
-        """Transform element by element."""
-        return x / ops.sqrt(ops.abs(x) + 1e-3)
 
 
 def default_size(name: str) -> int:
@@ -122,7 +84,7 @@ def pretrained(
     classes
         How many to tell apart.
     even_light
-        Whether the three channels are those of `_evened`; else they are equal.
+        Whether the three channels are those of `EvenLight`; else they are equal.
     seed
         Of augmentation, dropout and the head.
     size
@@ -135,8 +97,8 @@ def pretrained(
     """
     image = keras.Input((size, size, 1), name="image")
     x = RandomSymmetry(seed=seed, name="augmentation")(image)
-    channels = _evened(x, size) if even_light else [x, x, x]
-    x = layers.Concatenate(name="three_channels")(channels)
+    three = EvenLight if even_light else layers.Concatenate
+    x = three(name="three_channels")(x if even_light else [x, x, x])
     x = backbones.add(name, x, alpha, weights)
     x = layers.GlobalAveragePooling2D(name="pool")(x)
     x = SignedRoot(name="features")(x)
@@ -147,26 +109,6 @@ def pretrained(
         if isinstance(layer, layers.BatchNormalization):
             layer.momentum = 0.95
     return model
-
-
-def _evened(image, size: int) -> list:
-    """Return an image, its standardised copy, and one without its slow changes of light.
-
-    What a lamp or an exposure does to a texture is taken from the third channel, whatever was seen
-    in training; the first still has how bright the steel is. All have gray values' usual range.
-    """
-    low = layers.AveragePooling2D(8, padding="same", name="blocks")(image)
-    low = layers.AveragePooling2D(9, strides=1, padding="same", name="slow_blocks")(low)
-    low = layers.Resizing(size, size, name="slow_light")(low)
-    flat = layers.Subtract(name="flat")([image, low])
-    return [image, _standardised(image, "standardise"), _standardised(flat, "standardise_flat")]
-
-
-def _standardised(image, name: str):
-    x = layers.LayerNormalization(
-        axis=(1, 2, 3), center=False, scale=False, epsilon=4.0, name=name
-    )(image)
-    return layers.Rescaling(40, offset=127.5, name=f"{name}_gray")(x)
 
 
 def _block(x, at: int, filters: int, seed: int):

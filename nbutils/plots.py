@@ -182,7 +182,7 @@ def confidence(table: pd.DataFrame) -> Figure:
     for ax, kind, color in zip(axes, ("hit", "miss"), ("C0", "C1"), strict=True):
         values = table.loc[hit == kind, "confidence"]
         ax.hist(values, bins=np.linspace(0, 1, 41), color=color)
-        ax.set(title=f"{len(values)} {'hits' if kind == 'hit' else 'misses'}", ylabel="images")
+        ax.set(title=f"{'hits' if kind == 'hit' else 'misses'}: {len(values)}", ylabel="images")
         ax.yaxis.get_major_locator().set_params(integer=True)
     axes[1].set_xlabel("confidence (probability of the predicted class)")
     return figure

@@ -49,7 +49,7 @@ def cells(table: pd.DataFrame, model: str) -> Figure:
         (axes[0], "accuracy", "Accuracy", {"cmap": "cividis", "vmin": 0.5, "vmax": 1}),
         (axes[1], "gap", "Confidence - accuracy", {"cmap": "vlag", "vmin": -0.5, "vmax": 0.5}),
     ):
-        grid = rows.pivot_table(value, "family", "level", sort=False)
+        grid = rows.pivot_table(value, "family", "level", sort=False).round(2) + 0.0  # no -0.00
         sns.heatmap(grid, annot=True, fmt=".2f", cbar=False, ax=ax, linewidths=0.5, **style)
         ax.set(title=title, xlabel="severity", ylabel="")
     return figure

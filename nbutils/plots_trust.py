@@ -6,11 +6,14 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
+LEAST = 10  # images whose accuracy is worth a point
 STEPS = {"before": ("C1", "o", "--"), "after": ("C0", "s", "-")}  # of calibration
 
 
 def reliability(tables: dict[tuple[str, str], pd.DataFrame], model: str) -> Figure:
     """Show accuracy against confidence, and below how many images lie where.
+
+    A point stands for at least `LEAST` images.
 
     Parameters
     ----------
@@ -29,8 +32,9 @@ def reliability(tables: dict[tuple[str, str], pd.DataFrame], model: str) -> Figu
         top.plot((0, 1), (0, 1), color="0.6", lw=1, label="as sure as right")
         for step, (color, marker, line) in STEPS.items():
             table = tables[kind, step]
+            enough = table[table["images"] >= LEAST]
             top.plot(
-                table["confidence"], table["accuracy"], color=color, marker=marker, ls=line,
+                enough["confidence"], enough["accuracy"], color=color, marker=marker, ls=line,
                 label=f"{step} calibration",
             )  # fmt: skip
             bottom.plot(table["confidence"], table["images"], color=color, marker=marker, ls=line)
@@ -121,6 +125,8 @@ def novelty(table: pd.DataFrame, limit: float, model: str) -> Figure:
     )
     ax.axvline(limit, color="C1", ls="--", label=f"limit {limit:.2f}")
     ax.set(title=f"{model}: how unlike the training images", xscale="log", ylabel="")
+    ax.set_xticks((0.5, 1, 2, 3, 5, 10), ("0.5", "1", "2", "3", "5", "10"))
+    ax.minorticks_off()
     ax.set_xlabel("novelty (about 1 for images like those of training)")
     ax.legend(loc="lower right")
     return figure
@@ -136,7 +142,7 @@ def left_out(table: pd.DataFrame) -> Figure:
     """
     grid = table.pivot_table("auroc", "score", "left_out", sort=False)
     grid["mean"] = grid.mean(axis=1)
-    figure, ax = plt.subplots(figsize=(10, 1.2 + 0.5 * len(grid)))
+    figure, ax = plt.subplots(figsize=(12, 1.2 + 0.5 * len(grid)))
     sns.heatmap(
         grid, annot=True, fmt=".3f", cmap="cividis", vmin=0.5, vmax=1, cbar=False, linewidths=0.5,
         ax=ax,

@@ -10,8 +10,8 @@ from pathlib import Path
 import pandas as pd
 
 from nbutils import model_card, paths
-from nbutils.model_card import MODELS
 from nbutils.paths import UserError
+from nbutils.tables import MODELS
 
 SEEDS = ("custom_cnn", "custom_cnn_1", "custom_cnn_2")  # runs of the custom CNN, a seed each
 SHARED = {  # run -> notebook, tables and figures to ship; no figure shows the data set

@@ -2,9 +2,11 @@
 
 import zipfile
 from dataclasses import asdict, dataclass, fields
+from functools import cache, cached_property
 from pathlib import Path
 
 import numpy as np
+from threadpoolctl import ThreadpoolController
 
 from nbutils import paths
 from nbutils.paths import UserError
@@ -37,11 +39,20 @@ class Gaussians:
         That is the Mahalanobis distance over the root of the dimensions: about 1 for images like
         those it was fitted to. Shape (images,).
         """
-        found = [
-            np.sqrt(np.mean(((embeddings - center) @ whitening) ** 2, axis=1))
-            for center, whitening in zip(self.centers, self.whitening, strict=True)
-        ]
-        return np.min(found, axis=0)
+        classes, dimensions = self.centers.shape
+        with _blas().limit(limits=1, user_api="blas"):  # its threads would wait on ours' cores
+            whitened = embeddings @ self._side_by_side - self._whitened_centers
+        squares = np.square(whitened).reshape(-1, classes, dimensions)
+        return np.sqrt(squares.mean(axis=2).min(axis=1))
+
+    @cached_property
+    def _side_by_side(self) -> np.ndarray:
+        """The whitenings as one matrix: (dimensions, classes x dimensions)."""
+        return np.hstack(list(self.whitening))
+
+    @cached_property
+    def _whitened_centers(self) -> np.ndarray:
+        return np.hstack([c @ w for c, w in zip(self.centers, self.whitening, strict=True)])
 
 
 @dataclass(frozen=True)
@@ -67,7 +78,10 @@ class Trust:
 
     def save(self, run: Path) -> None:
         """Write `limits.json` and, in half precision, `novelty.npz` beside a run's model."""
-        halves = {name: values.astype(np.float16) for name, values in vars(self.gaussians).items()}
+        halves = {
+            field.name: getattr(self.gaussians, field.name).astype(np.float16)
+            for field in fields(Gaussians)
+        }
         with paths.replacing(run / NOVELTY) as beside:
             np.savez_compressed(beside, **halves)
         paths.write_json(asdict(self.limits), run / LIMITS)
@@ -108,6 +122,12 @@ def sets(probabilities: np.ndarray, floor: float) -> np.ndarray:
     members = probabilities >= floor
     members[np.arange(len(members)), probabilities.argmax(axis=1)] = True
     return members
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    """Find the libraries of linear algebra, once."""
+    return ThreadpoolController()
 
 
 def load(run: Path) -> Trust | None:

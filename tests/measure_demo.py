@@ -9,9 +9,9 @@ Writes `panel.png`, `panel_dark.png`, `panel_narrow.png` and `demo.json` to
 import statistics
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
+import processes
 import serving
 
 from nbutils import demo, paths, synthetic
@@ -61,27 +61,8 @@ def prediction(page) -> float:
 
 
 def memory(pid: int) -> float:
-    """Return the memory (MB) of a process and all that it started; shared pages count once."""
-    parents = {}
-    for place in Path("/proc").glob("[0-9]*"):
-        try:
-            parents[int(place.name)] = int(
-                (place / "stat").read_text().rpartition(")")[2].split()[1]
-            )
-        except OSError:
-            continue
-    wanted = {pid}
-    while found := {one for one, parent in parents.items() if parent in wanted} - wanted:
-        wanted |= found
-    return sum(_own_memory(one) for one in wanted)
-
-
-def _own_memory(pid: int) -> float:
-    try:
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    except OSError:
-        return 0.0
-    return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
+    """Return the memory (MB) of a process and all that it started."""
+    return sum(processes.memory(one) for one in processes.family(pid))
 
 
 def main(model: str) -> None:

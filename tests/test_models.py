@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nbutils import models, progress, training
+from nbutils import layers, models, progress, training
 from nbutils.backend import keras
 from nbutils.paths import UserError
 
@@ -40,7 +40,7 @@ def fit(arrays, run, **changes):
 
 def test_symmetry_draws_all_eight_in_training_and_none_after():
     image = np.arange(9, dtype=np.float32).reshape(1, 3, 3, 1)
-    layer = models.RandomSymmetry(seed=0)
+    layer = layers.RandomSymmetry(seed=0)
     batch = np.repeat(image, 200, axis=0)
     assert np.array_equal(layer(batch), batch)
     drawn = {tuple(np.ravel(turned)) for turned in np.array(layer(batch, training=True))}

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from nbutils import audit, data, layouts, metrics, model_card, paths, splits
+from nbutils import audit, data, layouts, metrics, paths, splits, tables
 from nbutils.predict import load_predictor
 
 
@@ -40,7 +40,7 @@ def test_the_fixed_split_is_the_default_and_separates_some_twins(table):
     assert {(101, 105), (171, 292)} <= named
 
 
-@pytest.mark.parametrize("name", model_card.MODELS)
+@pytest.mark.parametrize("name", tables.MODELS)
 def test_shipped_models_reproduce_their_metrics(table, name):
     folder = paths.ROOT / "outputs" / "reference" / name
     part = splits.make_split(table, "fixed", paths.read_json(folder / "metrics.json", "")["seed"])

@@ -5,7 +5,7 @@ import io
 import pytest
 from PIL import Image
 
-from nbutils import model_card, paths, reference
+from nbutils import model_card, paths, reference, tables
 from nbutils.predict import load_predictor
 
 REFERENCE = paths.ROOT / "outputs" / "reference"
@@ -21,10 +21,10 @@ def test_the_readme_and_the_card_say_what_the_files_say():
 def test_the_models_are_small_and_without_optimizer_state():
     files = list(REFERENCE.rglob("model.keras"))
     assert sum(file.stat().st_size for file in files) <= reference.LIMIT
-    assert {file.parent.name for file in files} == set(model_card.MODELS)
+    assert {file.parent.name for file in files} == set(tables.MODELS)
 
 
-@pytest.mark.parametrize("name", model_card.MODELS)
+@pytest.mark.parametrize("name", tables.MODELS)
 def test_each_model_answers(name, gray):
     file = io.BytesIO()
     Image.fromarray(gray).save(file, "PNG")
@@ -42,7 +42,7 @@ def test_nothing_synthetic_is_shipped():
 
 def test_a_synthetic_run_is_not_shipped(outputs):
     facts = {"data": {"name": "SYNTHETIC"}, "split": {"kind": "fixed"}}
-    for name in {*model_card.MODELS, *reference.SEEDS, *reference.SHARED}:
+    for name in {*tables.MODELS, *reference.SEEDS, *reference.SHARED}:
         (outputs / name).mkdir(parents=True)
         paths.write_json(facts, outputs / name / "audit.json")
     with pytest.raises(paths.UserError, match="is not of NEU-DET's fixed split"):
