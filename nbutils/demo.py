@@ -55,9 +55,12 @@ class Panel(Controls):
         super().__init__(list(dict.fromkeys([model, *known_models()])), top)
         self.seed = seed
         self.stopped = Event()
-        self.worker = self.explainer = Thread()
+        self.worker = Thread()
+        self.seen: list[Entry] = []
+        self.wanted = Event()  # maps of what is seen
         self._watch()
         self._take(model)
+        Thread(target=self._explain, daemon=True).start()
 
     def _watch(self) -> None:
         self.upload.observe(self._uploaded, names="value")
@@ -136,11 +139,10 @@ class Panel(Controls):
         self.refresh()
 
     def refresh(self) -> None:
-        """Draw this page, and compute in the background the maps that it lacks."""
+        """Draw this page, and have the maps that it lacks computed in the background."""
         self.show()
-        if self.overlay.value and not self.explainer.is_alive():
-            self.explainer = Thread(target=self._explain, args=(self.evidence,), daemon=True)
-            self.explainer.start()
+        if self.overlay.value:
+            self.wanted.set()
 
     def show(self) -> None:
         """Draw the cards of this page, and the table."""
@@ -151,15 +153,23 @@ class Panel(Controls):
         self.cards.children = [self._card(entry) for entry in self.seen]
         self.table.value = cards.table(self.session.table())
 
-    def _explain(self, evidence: Evidence) -> None:
-        """Compute the maps of the page, until none lacks or another model is taken."""
-        while waiting := [one for one in self.seen if not one.error and id(one) not in self.maps]:
-            entry = waiting[0]
-            heat = evidence.heat(entry.gray, entry.prediction.label)
-            if evidence is not self.evidence:
-                return
-            self.maps[id(entry)] = heat
-            self._card(entry)
+    def _explain(self) -> None:
+        """Wait until maps are wanted, and compute those that this page lacks, again and again."""
+        while self.wanted.wait():
+            self.wanted.clear()
+            while entry := next((one for one in self.seen if self._lacks_map(one)), None):
+                evidence = self.evidence
+                try:
+                    heat = evidence.heat(entry.gray, entry.prediction.label)
+                except UserError as error:
+                    self._say(str(error), wrong=True)
+                    break
+                if evidence is self.evidence:
+                    self.maps[id(entry)] = heat
+                    self._card(entry)
+
+    def _lacks_map(self, entry: Entry) -> bool:
+        return not entry.error and id(entry) not in self.maps
 
     def _card(self, entry: Entry) -> widgets.Widget:
         """Return the widget of a file, made once and brought up to date."""

@@ -4,13 +4,15 @@ import base64
 import io
 import re
 import sys
+import time
+from threading import Event
 
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
-from nbutils import cards, corrections, demo, images, paths, splits
+from nbutils import cards, corrections, demo, evidence, images, paths, splits
 from nbutils.paths import UserError
 from nbutils.predict import load_predictor
 from nbutils.session import ALL, Session
@@ -137,11 +139,10 @@ def test_the_panel_judges_samples_and_shows_a_card_for_each(panel):
     panel.view()
     panel.try_out.click()
     panel.worker.join()
-    panel.explainer.join()
+    wait_for(lambda: len(panel.maps) == 6)
     assert len(panel.cards.children) == 6
     assert "6 of 6 files judged" in panel.status.value
     assert "SYNTHETIC scratches.png" in panel.table.value
-    assert len(panel.maps) == 6
     panel.top.value = 1
     assert panel.cards.children[0].children[0].value.count('class="row"') == 1
     correction = panel.cards.children[0].children[1]
@@ -150,6 +151,41 @@ def test_the_panel_judges_samples_and_shows_a_card_for_each(panel):
     assert "patches" in corrections.read(corrections.file_of("tiny"))["corrected"].tolist()
     panel.clear.click()
     assert panel.cards.children == ()
+
+
+def test_maps_come_after_a_session_is_cleared_while_one_is_drawn(panel, monkeypatch):
+    begun, go_on = Event(), Event()
+
+    def heat(self, gray, label):
+        begun.set()
+        go_on.wait(10)
+        return np.zeros((4, 4), np.float32)
+
+    monkeypatch.setattr(evidence.Evidence, "heat", heat)
+    panel.try_out.click()
+    assert begun.wait(10)
+    panel.clear.click()
+    panel.try_out.click()
+    panel.worker.join()
+    go_on.set()
+    wait_for(lambda: len(panel.maps) == 6)
+
+
+def test_why_there_are_no_maps_is_said(panel, monkeypatch):
+    def heat(self, gray, label):
+        raise UserError("no convolution")
+
+    monkeypatch.setattr(evidence.Evidence, "heat", heat)
+    panel.try_out.click()
+    wait_for(lambda: "no convolution" in panel.status.value)
+
+
+def wait_for(condition):
+    """Wait until it holds; fail after a minute."""
+    until = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.01)
 
 
 def test_the_panel_reads_folders_and_says_what_is_wrong_with_them(panel, stand_in, tmp_path):
