@@ -18,6 +18,7 @@ from nbutils.predict import fastest, find_model, known_models, load_predictor
 from nbutils.session import ALL, Entry, Session
 
 PAGE = 12  # cards shown at once
+AT_ONCE = 4  # maps that are computed together: the first are soon there
 File = tuple[str, Callable[[], bytes]]  # name, and what reads the content
 LIMITS = f"Files of at most {MAX_BYTES // 2**20} MB and {MAX_PIXELS // 10**6} million pixels."
 
@@ -157,19 +158,23 @@ class Panel(Controls):
         """Wait until maps are wanted, and compute those that this page lacks, again and again."""
         while self.wanted.wait():
             self.wanted.clear()
-            while entry := next((one for one in self.seen if self._lacks_map(one)), None):
+            while lacking := self._without_map():
                 evidence = self.evidence
+                grays = [entry.gray for entry in lacking]
                 try:
-                    heat = evidence.heat(entry.gray, entry.prediction.label)
+                    heats = evidence.heats(grays, [entry.prediction.label for entry in lacking])
                 except UserError as error:
                     self._say(str(error), wrong=True)
                     break
                 if evidence is self.evidence:
-                    self.maps[id(entry)] = heat
-                    self._card(entry)
+                    self.maps |= zip(map(id, lacking), heats, strict=True)
+                    for entry in lacking:
+                        self._card(entry)
 
-    def _lacks_map(self, entry: Entry) -> bool:
-        return not entry.error and id(entry) not in self.maps
+    def _without_map(self) -> list[Entry]:
+        """Return some of this page's images that have no map yet."""
+        lacking = [one for one in self.seen if not one.error and id(one) not in self.maps]
+        return lacking[:AT_ONCE]
 
     def _card(self, entry: Entry) -> widgets.Widget:
         """Return the widget of a file, made once and brought up to date."""

@@ -1,5 +1,6 @@
 """Where a model looks, for those who ask a faster form of it: Keras is loaded at the first map."""
 
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -15,23 +16,23 @@ class Evidence:
     def __init__(self, model: str | Path):
         self.model = model
 
-    def heat(self, gray: np.ndarray, label: str) -> np.ndarray:
-        """Map what speaks for a class in an image.
+    def heats(self, grays: Sequence[np.ndarray], labels: Sequence[str]) -> np.ndarray:
+        """Map what speaks for a class in each image; many at once take less time.
 
         Parameters
         ----------
-        gray
-            uint8, shape (height, width).
-        label
-            Name of the class.
+        grays
+            One image or more, uint8 (height, width) each.
+        labels
+            Name of a class for each.
 
         Returns
         -------
-        float32 array in [0, 1], shape (size, size) of the model's input.
+        float32 array in [0, 1], shape (images, size, size) of the model's input.
         """
         predictor, maps = self._loaded
-        squares = square(gray, predictor.size)[np.newaxis]
-        return maps(squares, np.array([predictor.classes.index(label)]))[0]
+        squares = np.stack([square(gray, predictor.size) for gray in grays])
+        return maps(squares, np.array([predictor.classes.index(label) for label in labels]))
 
     @cached_property
     def _loaded(self) -> tuple:

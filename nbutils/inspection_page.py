@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from nbutils import cards, drift, paths, plots, plots_drift
@@ -112,13 +113,18 @@ def _counts(found: Summary) -> str:
 
 def _queue(found: Summary, evidence: Evidence) -> str:
     waiting = int(found.counts["review"].sum())
-    shown = [f'<div class="card">{_card(row, evidence)}</div>' for row in found.queue]
+    entries = [_entry(row) for row in found.queue]
+    good = [entry for entry in entries if not entry.error]
+    grays, labels = [entry.gray for entry in good], [entry.prediction.label for entry in good]
+    heats = iter(evidence.heats(grays, labels) if good else ())
+    shown = [f'<div class="card">{_card(entry, heats)}</div>' for entry in entries]
     rest = waiting - len(shown)
     more = f'<p>{rest} more are in <a href="{TABLE}">{TABLE}</a>.</p>' if rest > 0 else ""
     return f"<h2>Review queue ({waiting})</h2>{''.join(shown)}{more}"
 
 
-def _card(row: dict, evidence: Evidence) -> str:
+def _entry(row: dict) -> Entry:
+    """Return a row of the table with its image, as a session would hold it."""
     chances = {key[2:]: row[key] for key in row if key.startswith("p_")}
     candidates, reasons = tuple(row["candidates"].split(";")), tuple(row["reasons"].split("; "))
     entry = Entry(row["path"], prediction=Prediction(chances, row["novelty"], candidates, reasons))
@@ -126,10 +132,14 @@ def _card(row: dict, evidence: Evidence) -> str:
         entry.gray = decode(Path(row["path"]).read_bytes(), row["path"])
     except (ImageError, OSError) as error:
         entry.error = f"no longer readable: {error}"
+    return entry
+
+
+def _card(entry: Entry, heats: Iterator[np.ndarray]) -> str:
+    if entry.error:
         return cards.card(entry, "", 3, None, 0)
     height, width = entry.gray.shape
-    heat = evidence.heat(entry.gray, row["label"])
-    return cards.card(entry, f"{width} x {height} gray", 3, heat, 0.7)
+    return cards.card(entry, f"{width} x {height} gray", 3, next(heats), 0.7)
 
 
 def _errors(found: Summary) -> str:

@@ -29,7 +29,7 @@ def answer(model: str, name: str, data: bytes) -> tuple[Entry, str, np.ndarray |
     entry = session.judge(name, data)
     if entry.error:
         return entry, "", None
-    heat = evidence.heat(entry.gray, entry.prediction.label)
+    [heat] = evidence.heats([entry.gray], [entry.prediction.label])
     return entry, session.prepared(entry), heat
 
 

@@ -156,12 +156,12 @@ def test_the_panel_judges_samples_and_shows_a_card_for_each(panel):
 def test_maps_come_after_a_session_is_cleared_while_one_is_drawn(panel, monkeypatch):
     begun, go_on = Event(), Event()
 
-    def heat(self, gray, label):
+    def heats(self, grays, labels):
         begun.set()
         go_on.wait(10)
-        return np.zeros((4, 4), np.float32)
+        return np.zeros((len(grays), 4, 4), np.float32)
 
-    monkeypatch.setattr(evidence.Evidence, "heat", heat)
+    monkeypatch.setattr(evidence.Evidence, "heats", heats)
     panel.try_out.click()
     assert begun.wait(10)
     panel.clear.click()
@@ -172,10 +172,10 @@ def test_maps_come_after_a_session_is_cleared_while_one_is_drawn(panel, monkeypa
 
 
 def test_why_there_are_no_maps_is_said(panel, monkeypatch):
-    def heat(self, gray, label):
+    def heats(self, grays, labels):
         raise UserError("no convolution")
 
-    monkeypatch.setattr(evidence.Evidence, "heat", heat)
+    monkeypatch.setattr(evidence.Evidence, "heats", heats)
     panel.try_out.click()
     wait_for(lambda: "no convolution" in panel.status.value)
 
