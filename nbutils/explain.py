@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 from nbutils import feature_maps
 from nbutils.paths import UserError
 
-BATCH = 32
+BATCH = 16  # images whose gradients are in memory together
 FUSED = "Grad-CAM x LayerCAM"
 SCORED_CHANNELS = 16  # of the last maps that Score-CAM tries, those that vary most
 LIBRARY = {  # method -> class of tf-keras-vis, which maps it reads, images at once, options

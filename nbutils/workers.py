@@ -43,7 +43,10 @@ def started(scheduler: str | None = None, count: int | None = None) -> Iterator[
         return
     with (
         LocalCluster(
-            count or cores(), threads_per_worker=1, dashboard_address=None, memory_limit=0
+            n_workers=count or cores(),
+            threads_per_worker=1,
+            dashboard_address=None,
+            memory_limit=0,
         ) as cluster,
         Client(cluster) as client,
     ):

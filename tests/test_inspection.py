@@ -159,6 +159,19 @@ def test_a_worker_that_dies_loses_nothing(folder, trained, tmp_path, monkeypatch
     assert (run / inspection.TABLE).read_bytes() == (undisturbed / inspection.TABLE).read_bytes()
 
 
+def test_there_are_as_many_workers_as_asked():
+    from nbutils import workers
+
+    for count in (1, 2):
+        with workers.started(count=count) as several:
+            assert len(set(several(_process, range(40)))) == count
+
+
+def _process(_):
+    time.sleep(0.05)
+    return os.getpid()
+
+
 def test_no_scheduler_is_said():
     from nbutils import workers
 
