@@ -57,6 +57,7 @@ reference: setup
 	  $(foreach protocol,BLOCKED HALVES CURVE,-p $(protocol) $(BACKBONES))
 	$(MAKE) robustness ARGS="-p IMAGES 0"
 	$(MAKE) novelty
+	rm -rf outputs/inspection  # of other weights
 	$(MAKE) inspection
 	$(BIN)/python -m nbutils.reference
 

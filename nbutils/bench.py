@@ -84,18 +84,17 @@ def bench(folder: Path, files: Sequence[Path], rounds: int) -> list[dict]:
             times[kind] += [found] if at else []  # the first warms up
     for pool in pools.values():
         pool.shutdown()
-    rows = [_row(kind, times[kind], cold[kind]) for kind in KINDS]
+    rows = [{"kind": kind, **_row(times[kind], cold[kind])} for kind in KINDS]
     for row in rows:
         row["one_ratio"] = rows[0]["one_ms"] / row["one_ms"]
         row["batch_ratio"] = rows[0]["batch_ms"] / row["batch_ms"]
     return rows
 
 
-def _row(kind: str, times: list[tuple], cold: list[tuple]) -> dict:
+def _row(times: list[tuple], cold: list[tuple]) -> dict:
     one, batch = zip(*times, strict=True)
     seconds, memory = zip(*cold, strict=True)
     return {
-        "kind": kind,
         "one_ms": statistics.median(one),
         "one_spread": _spread(one),
         "batch_ms": statistics.median(batch),
@@ -164,7 +163,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         rows = bench(folder, _drawn(Path(place)), max(chosen.rounds, 2))
     import pandas as pd
 
-    table = pd.DataFrame(rows)
+    table = pd.DataFrame(rows).assign(images="SYNTHETIC")
     paths.write_csv(table, paths.run_folder(folder.name) / "bench.csv")
     print(table.to_string(index=False, float_format="{:.4g}".format))
     return 0

@@ -31,16 +31,16 @@ class Network:
 
     def __init__(self, file: Path):
         self._file = str(file)
-        self._lone = _interpreter(self._file, cores())
+        self._lone = _Runner(self._file, cores())
         self._pool = None
-        self.size = int(self._lone.get_input_details()[0]["shape"][1])  # pixels, side of the input
+        self.size = self._lone.size  # pixels, side of the input
 
     def map(self, batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         """Run batches side by side, their outputs in order: float32 (batch, channels)."""
         batches = iter(batches)
         first = list(islice(batches, 2))
         if len(first) == 1 and len(first[0]) == 1:
-            yield _run(self._lone, first[0])
+            yield self._lone.run(first[0])
             return
         self._make_pool()
         running = [self._pool.submit(self._run, batch) for batch in first]
@@ -54,34 +54,37 @@ class Network:
             self._pool = ThreadPoolExecutor(cores())
             self._idle = SimpleQueue()
             for _ in range(cores()):
-                self._idle.put(_interpreter(self._file, threads=1))
+                self._idle.put(_Runner(self._file, threads=1))
 
     def _run(self, batch: np.ndarray) -> np.ndarray:
-        interpreter = self._idle.get()
+        runner = self._idle.get()
         try:
-            return _run(interpreter, batch)
+            return runner.run(batch)
         finally:
-            self._idle.put(interpreter)
+            self._idle.put(runner)
 
 
-def _interpreter(file: str, threads: int) -> Interpreter:
-    try:
-        interpreter = Interpreter(file, num_threads=threads)
-        interpreter.allocate_tensors()
-    except (ValueError, RuntimeError) as error:
-        raise UserError(
-            f"{file} cannot be loaded ({error}): write it again by python -m nbutils.export"
-        ) from error
-    return interpreter
+class _Runner:
+    """An interpreter of some threads."""
 
+    def __init__(self, file: str, threads: int):
+        try:
+            self._interpreter = Interpreter(file, num_threads=threads)
+            self._interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            raise UserError(
+                f"{file} cannot be loaded ({error}): write it again by python -m nbutils.export"
+            ) from error
+        [asked] = self._interpreter.get_input_details()
+        [answered] = self._interpreter.get_output_details()
+        self._asked, self._answered = asked["index"], answered["index"]
+        self.size = int(asked["shape"][1])
 
-def _run(interpreter: Interpreter, batch: np.ndarray) -> np.ndarray:
-    """Run images one after the other: what a layer leaves stays in the processor's cache."""
-    asked = interpreter.get_input_details()[0]["index"]
-    answered = interpreter.get_output_details()[0]["index"]
-    rows = []
-    for image in batch:
-        interpreter.set_tensor(asked, image[np.newaxis].astype(np.float32))
-        interpreter.invoke()
-        rows.append(interpreter.get_tensor(answered)[0])
-    return np.stack(rows)
+    def run(self, batch: np.ndarray) -> np.ndarray:
+        """Run images one after the other: what a layer leaves stays in the processor's cache."""
+        rows = []
+        for image in batch:
+            self._interpreter.set_tensor(self._asked, image[np.newaxis].astype(np.float32))
+            self._interpreter.invoke()
+            rows.append(self._interpreter.get_tensor(self._answered))
+        return np.concatenate(rows)

@@ -21,8 +21,8 @@ TRUST_NOTES = (
     "person. Maps are held against the boxes of the predicted class."
 )
 
-SPEED_NOTES = """From the bytes of a JPEG file to the answer with its verdict, on two cores, in one
-run, in turn (`make bench`): medians with half the range of the middle half, a process started
+SPEED_NOTES = """From the bytes of a SYNTHETIC JPEG to the answer with its verdict, on two cores, in
+one run, in turn (`make bench`): medians with half the range of the middle half, a process started
 afresh to its first answer, and its peak memory. `model.predict` is what an app does that opens,
 converts and resizes each image itself, and gives probabilities alone."""
 

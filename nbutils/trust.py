@@ -42,8 +42,9 @@ class Gaussians:
         classes, dimensions = self.centers.shape
         with _blas().limit(limits=1, user_api="blas"):  # its threads would wait on ours' cores
             whitened = embeddings @ self._side_by_side - self._whitened_centers
-        squares = np.square(whitened).reshape(-1, classes, dimensions)
-        return np.sqrt(squares.mean(axis=2).min(axis=1))
+        parts = whitened.reshape(-1, classes, dimensions)
+        squares = np.einsum("ncd,ncd->nc", parts, parts)
+        return np.sqrt(squares.min(axis=1) / dimensions)
 
     @cached_property
     def _side_by_side(self) -> np.ndarray:

@@ -70,7 +70,7 @@ def main(model: str) -> None:
     folder = paths.OUTPUTS / "reference" / "demo"
     folder.mkdir(parents=True, exist_ok=True)
     with serving.browser() as window:
-        facts = {"model": model, "first_page_s": first_page(window, model)}
+        facts = {"model": model, "images": "SYNTHETIC", "first_page_s": first_page(window, model)}
         with serving.demo(model) as (address, pid):
             page = opened(window, address)
             facts["prediction_s"] = prediction(page)

@@ -63,7 +63,9 @@ def main(model: str) -> None:
         for count, workers in tqdm(asked, desc="Inspections"):
             run = folder / f"run_{count}_{workers}"
             found = inspected(sources[count], run, model, workers)
-            rows.append({"model": model, "images": count, "workers": workers, **found})
+            rows.append(
+                {"model": model, "data": "SYNTHETIC", "images": count, "workers": workers, **found}
+            )
     table = pd.DataFrame(rows).round(2)
     paths.write_csv(table, paths.OUTPUTS / "reference" / "inspection" / "cost.csv")
     print(table.to_string(index=False))

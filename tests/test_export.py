@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nbutils import export, predict, splits, synthetic, training
+from nbutils import bench, export, predict, splits, synthetic, training
 from nbutils.paths import UserError
 from nbutils.predict import load_predictor
 
@@ -69,6 +69,15 @@ print(json.dumps([found.label, [name for name in ("tensorflow", "keras") if name
     assert label and heavy == []
 
 
+def test_the_benchmark_measures_all_kinds_on_the_same_files(exported, tmp_path, monkeypatch):
+    monkeypatch.setattr(bench, "KINDS", ("litert", "int8"))
+    monkeypatch.setattr(bench, "COLD_STARTS", 1)
+    rows = bench.bench(exported[0], bench._drawn(tmp_path), rounds=2)
+    assert [row["kind"] for row in rows] == ["litert", "int8"]
+    assert all(value > 0 for row in rows for value in list(row.values())[1:])
+    assert rows[1]["one_ratio"] == pytest.approx(rows[0]["one_ms"] / rows[1]["one_ms"])
+
+
 def test_a_model_that_is_trained_again_forgets_its_exports(exported, tmp_path):
     folder = tmp_path / "again"
     shutil.copytree(exported[0], folder)
@@ -89,7 +98,8 @@ def test_a_damaged_file_is_named(exported, tmp_path):
         load_predictor(folder, "onnx")
 
 
-def test_the_command_line_says_what_it_wrote(exported, capsys):
+def test_the_command_line_says_what_it_wrote(exported, capsys, monkeypatch):
+    monkeypatch.setattr(export, "export", lambda folder: exported[1].reset_index())
     assert export.main([str(exported[0])]) == 0
     assert "int8" in capsys.readouterr().out
     assert export.main(["nowhere"]) == 2

@@ -205,3 +205,16 @@ def test_saved_model_has_no_optimizer_and_predicts_the_same(arrays, tmp_path):
     same = model.predict(arrays[0], verbose=0)
     assert loaded.predict(arrays[0], verbose=0) == pytest.approx(same, abs=1e-6)
     assert not (tmp_path / "training").exists()
+
+
+def test_even_light_takes_a_slow_ramp_from_the_third_channel_alone():
+    texture = np.random.default_rng(0).normal(120, 20, (2, 200, 200, 1)).astype(np.float32)
+    ramp = np.linspace(-60, 60, 200, dtype=np.float32).reshape(1, 1, 200, 1)
+    as_it_is, standard, flat = np.moveaxis(layers.EvenLight()(texture).numpy(), -1, 0)
+    lit = np.moveaxis(layers.EvenLight()(texture + ramp).numpy(), -1, 0)
+    assert as_it_is == pytest.approx(texture[..., 0])
+    assert standard.mean(axis=(1, 2)) == pytest.approx(127.5, abs=0.01)
+    assert standard.std(axis=(1, 2)) == pytest.approx(40, rel=0.01)
+    changes = [np.abs(a - b).mean() for a, b in zip((as_it_is, standard, flat), lit, strict=True)]
+    assert changes[0] == pytest.approx(np.abs(ramp).mean(), rel=0.01)
+    assert changes[2] < 0.25 * min(changes[:2])
