@@ -54,6 +54,7 @@ reference: setup
 	$(BIN)/python -m nbutils.bench mobilenet_v2
 	$(BIN)/python -m nbutils.pipeline --run comparison --only 01,06 \
 	  -p CNN_RUNS custom_cnn,custom_cnn_1,custom_cnn_2 -p REPEATS 10 -p COUNTS 5,10,20,50,100,240 \
+	  -p FIXED lbp_svm,custom_cnn,mobilenet_v2,efficientnet_lite0,both \
 	  $(foreach protocol,BLOCKED HALVES CURVE,-p $(protocol) $(BACKBONES))
 	$(MAKE) robustness ARGS="-p IMAGES 0"
 	$(MAKE) novelty

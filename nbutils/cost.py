@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-BATCH = 64
+BATCH = 32  # images at once
 ONE_BY_ONE = 20  # predictions of one image that are timed
 
 Predict = Callable[[list[bytes]], object]
@@ -28,7 +28,7 @@ def measure(load: Callable[..., Predict], arguments: tuple, files: Sequence[Path
     Returns
     -------
     cold_s (start of `load` to the first answer), one_ms and batch_ms (median milliseconds an image,
-    one at a time and 64 at once), memory_mb (peak resident memory of the process).
+    one at a time and `BATCH` at once), memory_mb (peak resident memory of the process).
     """
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         return pool.submit(_measure, load, arguments, [str(file) for file in files]).result()
@@ -62,7 +62,7 @@ def _measure(load: Callable[..., Predict], arguments: tuple, names: list[str]) -
     cold = time.perf_counter() - start
     batch = (files * BATCH)[:BATCH]
     one = [milliseconds(predict, [files[at % len(files)]]) for at in range(ONE_BY_ONE)]
-    predict(batch)
+    predict(batch[:8])
     many = [milliseconds(predict, batch) / BATCH for _ in range(3)]
     return {
         "cold_s": cold,
