@@ -22,7 +22,7 @@ from nbutils.predict import BACKENDS, DEFAULT_MODEL, find_model, load_predictor
 
 USUAL = "model.predict"  # what an app does without this package: one image, one call
 KINDS = (USUAL, *BACKENDS)
-BATCH, ONE_BY_ONE = 64, 30  # images at once, and calls of one image, timed in a round
+BATCH, ONE_BY_ONE = 128, 30  # images at once, and calls of one image, timed in a round
 COLD_STARTS = 5  # of each kind
 COLD = """
 from pathlib import Path
@@ -150,7 +150,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return its exit status."""
     parser = argparse.ArgumentParser("python -m nbutils.bench", description=__doc__)
     parser.add_argument("model", nargs="?", default=DEFAULT_MODEL, help="run or reference model")
-    parser.add_argument("--rounds", type=int, default=15, help="of measurements (default: 15)")
+    parser.add_argument("--rounds", type=int, default=11, help="of measurements (default: 11)")
     chosen = parser.parse_args(arguments)
     try:
         folder = find_model(chosen.model)
