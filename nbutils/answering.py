@@ -45,13 +45,25 @@ def faster(slow: Predictor, file: Path) -> Predictor:
 
 
 def write(model: keras.Model, file: Path) -> None:
-    """Write a model of one input and one output as a `.tflite` file in float32."""
+    """Write a model of one input and one output as a `.tflite` file in float32.
+
+    The converter is given the traced function: Keras' own export would trace it three times, which
+    takes more than twice as long.
+    """
+    [asked] = model.inputs
+    signature = tf.TensorSpec(asked.shape, tf.float32, name="image")
+    traced = tf.function(lambda image: model(image, training=False), input_signature=[signature])
+    holder = tf.Module()
+    holder.weights = [weight.value for weight in model.weights]
     notes = tf.get_logger()
     level = notes.level
     notes.setLevel("ERROR")
     try:
+        converter = tf.lite.TFLiteConverter.from_concrete_functions(
+            [traced.get_concrete_function()], holder
+        )
         with paths.replacing(file) as beside:
-            model.export(beside, format="litert", verbose=False)
+            beside.write_bytes(converter.convert())
     finally:
         notes.setLevel(level)
 

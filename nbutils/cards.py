@@ -3,6 +3,7 @@
 import base64
 import html
 import io
+from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,7 @@ from matplotlib import colormaps
 from PIL import Image
 
 from nbutils.predictor import Prediction
-from nbutils.session import Entry
+from nbutils.session import Entry, Session
 
 THUMBNAIL = 180  # pixels, longer side
 SIGNS = {"accept": "✓ accept", "review": "⚠ review"}  # colour is never the only sign
@@ -65,6 +66,13 @@ def card(entry: Entry, prepared: str, top: int, heat: np.ndarray | None, strengt
 <figcaption>{prepared}</figcaption></figure>
 <div class="facts"><h4>{name}</h4>{_verdict(entry.prediction)}{_chart(entry.prediction, top)}</div>
 </div></div>"""
+
+
+def still(session: Session, files: Iterable[tuple[str, bytes]], top: int) -> str:
+    """Classify files into HTML that needs no kernel."""
+    entries = [session.judge(name, data) for name, data in files]
+    shown = [card(entry, session.prepared(entry), top, None, 0) for entry in entries]
+    return STYLE + "<br>".join(shown)
 
 
 def table(rows: pd.DataFrame) -> str:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from nbutils.protocols import Trial
 LBP, BOTH = "lbp_svm", "both"
 JOINED = ("mobilenet_v2", "efficientnet_lite0")  # whose features `both` has
 ALPHA = 0.35  # width of mobilenet_v2
-TIMED = 48  # images by which the time of features is measured
+TIMED = 48  # images by which the time of features is told
 
 
 def words(text: str) -> list[str]:
@@ -101,7 +102,7 @@ def costs(
     rows, saved = {}, {}
     for name in tqdm(names, desc="Measuring costs", unit="candidate", leave=False):
         if name == LBP:
-            rows[name] = _cost_of_texture(table, numbers, trial, files)
+            rows |= _cost_of_texture(table, numbers, trial, files)
         elif name == models.CUSTOM:
             rows |= _cost_of_networks(name, _trained_runs(runs[:1]), files)
         else:
@@ -132,9 +133,7 @@ def _save_frozen(
     squares = data.read_images(table.iloc[trial.train], model.input_shape[1])
     network = transfer.extractor(model)
     views = transfer.features(network, squares)
-    start = time.perf_counter()
-    timed = transfer.compute(network, squares[:TIMED])
-    seconds = (time.perf_counter() - start) / len(timed) * len(squares)
+    seconds = _seconds(partial(transfer.compute, network), squares)
     start = time.perf_counter()
     head = transfer.fit(transfer.classifier(STRENGTH), views, numbers[trial.train])
     transfer.set_head(model, head)
@@ -145,8 +144,15 @@ def _save_frozen(
     return folder, seconds
 
 
+def _seconds(compute: Callable[[np.ndarray], object], squares: np.ndarray) -> float:
+    """Return how long computing takes for images, by that for `TIMED` of them."""
+    start = time.perf_counter()
+    compute(squares[:TIMED])
+    return (time.perf_counter() - start) / len(squares[:TIMED]) * len(squares)
+
+
 def _cost_of_networks(name: str, trained: dict[Path, float], files: list[Path]) -> dict:
-    """Measure models that are asked together, at one view and at eight."""
+    """Measure models that are asked together, with one view and with eight."""
     cards = [paths.read_json(folder / "model.json", "02_training") for folder in trained]
     size = sum((folder / "model.keras").stat().st_size for folder in trained)
     fixed = {
@@ -157,21 +163,21 @@ def _cost_of_networks(name: str, trained: dict[Path, float], files: list[Path]) 
     folders = [str(folder) for folder in trained]
     if not folders:
         return {}
-    return {
-        label: fixed | cost.measure(cost.networks, (folders, views), files)
-        for label, views in ((name, 1), (f"{name} x8", 8))
-    }
+    measured = cost.measure(cost.networks, (name, folders), files)
+    return {way: fixed | figures for way, figures in measured.items()}
 
 
 def _cost_of_texture(
     table: pd.DataFrame, numbers: np.ndarray, trial: Trial, files: list[Path]
 ) -> dict:
+    squares = data.read_images(table, texture.SIZE)
+    histograms = texture.describe(squares)[trial.train]
+    seconds = _seconds(texture.compute, squares[trial.train])
     start = time.perf_counter()
-    squares = data.read_images(table.iloc[trial.train], texture.SIZE)
-    histograms = texture.describe(squares)
     model = texture.classifier().fit(histograms, numbers[trial.train])
-    seconds = time.perf_counter() - start
+    seconds += time.perf_counter() - start
     svm = model.best_estimator_[-1]
     size = svm.support_vectors_.size + svm.dual_coef_.size + svm.intercept_.size
-    measured = cost.measure(cost.lbp, (model,), files)
-    return {"parameters": size, "file_mb": 8 * size / 2**20, "training_s": seconds} | measured
+    measured = cost.measure(cost.lbp, (LBP, model), files)
+    fixed = {"parameters": size, "file_mb": 8 * size / 2**20, "training_s": seconds}
+    return {LBP: fixed | measured[LBP]}

@@ -1,15 +1,12 @@
 """The upload demo: a panel of widgets around a session."""
 
-import io
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from threading import Event, Thread
 
 import ipywidgets as widgets
-import numpy as np
-from PIL import Image
 
-from nbutils import cards, layouts, paths, synthetic
+from nbutils import cards, layouts, paths, samples
 from nbutils.controls import Controls
 from nbutils.evidence import Evidence
 from nbutils.images import MAX_BYTES, MAX_PIXELS, SUFFIXES
@@ -21,22 +18,6 @@ PAGE = 12  # cards shown at once
 AT_ONCE = 4  # maps that are computed together: the first are soon there
 File = tuple[str, Callable[[], bytes]]  # name, and what reads the content
 LIMITS = f"Files of at most {MAX_BYTES // 2**20} MB and {MAX_PIXELS // 10**6} million pixels."
-
-
-def samples(seed: int) -> list[tuple[str, bytes]]:
-    """Draw one SYNTHETIC image of each NEU-DET class, as PNG files."""
-    files = []
-    for at, label in enumerate(synthetic.DRAWERS):
-        gray, _ = synthetic.draw(label, np.random.default_rng((seed, at)))
-        files.append((f"SYNTHETIC {label}.png", png(gray)))
-    return files
-
-
-def png(gray: np.ndarray) -> bytes:
-    """Write gray values, uint8 (height, width), as a PNG file."""
-    file = io.BytesIO()
-    Image.fromarray(gray).save(file, "PNG")
-    return file.getvalue()
 
 
 class Panel(Controls):
@@ -66,7 +47,7 @@ class Panel(Controls):
     def _watch(self) -> None:
         self.upload.observe(self._uploaded, names="value")
         self.read.on_click(lambda _: self._read_folder())
-        self.try_out.on_click(lambda _: self.judge(_loaded(samples(self.seed))))
+        self.try_out.on_click(lambda _: self.judge(_loaded(samples.drawn(self.seed))))
         self.stop.on_click(lambda _: self.stopped.set())
         self.clear.on_click(lambda _: self._load(self.model.value))
         self.model.observe(lambda change: self._load(change.new), names="value")
@@ -210,13 +191,6 @@ class Panel(Controls):
     def _say(self, words: str, wrong: bool = False) -> None:
         kind = "error" if wrong else "quiet"
         self.status.value = f'<div class="inspect"><div class="{kind}">{words}</div></div>'
-
-
-def still(session: Session, files: Iterable[tuple[str, bytes]], top: int) -> str:
-    """Classify files into HTML that needs no kernel."""
-    entries = [session.judge(name, data) for name, data in files]
-    shown = [cards.card(entry, session.prepared(entry), top, None, 0) for entry in entries]
-    return cards.STYLE + "<br>".join(shown)
 
 
 def _loaded(files: Iterable[tuple[str, bytes]]) -> list[File]:

@@ -39,9 +39,7 @@ class Network:
         """Run batches side by side, their outputs in order: float32 (batch, channels)."""
         running = deque()
         for batch in batches:
-            if len(batch) == 1:
-                yield from (future.result() for future in running)
-                running.clear()
+            if len(batch) == 1 and not running:
                 yield self._lone.run(batch)
                 continue
             self._make_pool()

@@ -97,8 +97,10 @@ def pretrained(
     """
     image = keras.Input((size, size, 1), name="image")
     x = RandomSymmetry(seed=seed, name="augmentation")(image)
-    three = EvenLight if even_light else layers.Concatenate
-    x = three(name="three_channels")(x if even_light else [x, x, x])
+    if even_light:
+        x = EvenLight(name="three_channels")(x)
+    else:
+        x = layers.Concatenate(name="three_channels")([x, x, x])
     x = backbones.add(name, x, alpha, weights)
     x = layers.GlobalAveragePooling2D(name="pool")(x)
     x = SignedRoot(name="features")(x)

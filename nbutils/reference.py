@@ -59,9 +59,7 @@ def collect(reference: Path) -> None:
     for name, (notebook, files, figures) in SHARED.items():
         _copy(paths.OUTPUTS / name, reference / name, files, figures, notebook)
     files = (file for name in MODELS for file in (reference / name).rglob("*"))
-    size = sum(
-        file.stat().st_size for file in files if file.suffix in (".keras", ".tflite", ".npz")
-    )
+    size = sum(file.stat().st_size for file in files if file.suffix in BINARY)
     if size > LIMIT:
         raise UserError(f"the models have {size / 2**20:.1f} MB, over {LIMIT / 2**20:.0f} to ship")
     seeds = [_seed_row(run) for run in SEEDS]

@@ -1,13 +1,15 @@
 """Texture as the field described it before it had CNNs: local binary patterns and an SVM."""
 
 import numpy as np
-from joblib import Parallel, delayed
+from joblib import Memory, Parallel, delayed
 from skimage.feature import local_binary_pattern
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 from tqdm.auto import tqdm
+
+from nbutils import paths
 
 RADII = (1, 2, 3)  # pixels
 SIZE = 200  # pixels, side of the images
@@ -31,9 +33,18 @@ def histograms(square: np.ndarray) -> np.ndarray:
 
 
 def describe(squares: np.ndarray) -> np.ndarray:
-    """Return the `histograms` of images (images, size, size, 1): float array (images, 54)."""
+    """Return the `histograms` of images, or take them from the cache in `outputs/cache`.
+
+    Images are uint8 (images, size, size, 1), histograms float (images, 54).
+    """
+    return Memory(paths.OUTPUTS / "cache", verbose=0).cache(compute)(squares)
+
+
+def compute(squares: np.ndarray) -> np.ndarray:
+    """Compute what `describe` returns, without its cache."""
     bar = tqdm(squares, desc="Local binary patterns", unit="image", leave=False)
-    return np.stack(Parallel(n_jobs=-1)(delayed(histograms)(square) for square in bar))
+    side_by_side = Parallel(n_jobs=-1, prefer="threads")  # the patterns are computed without lock
+    return np.stack(side_by_side(delayed(histograms)(square) for square in bar))
 
 
 def classifier() -> GridSearchCV:

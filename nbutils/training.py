@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from nbutils import corruptions, drift, guidance, models, paths, trust
+from nbutils import batches, drift, guidance, models, paths, trust
 from nbutils.backend import keras, tf
+from nbutils.batches import Arrays
 from nbutils.paths import UserError
 from nbutils.predict import BACKENDS
 from nbutils.progress import Record, best_epoch
@@ -31,7 +32,6 @@ RULES = {  # setting -> what it has to be, in code and in words
     "corruption": (lambda value: _is_number(value) and 0 <= value <= 1, "give 0 to 1"),
     "boxes": (lambda value: _is_number(value) and value >= 0, "give 0 or more"),
 }
-Arrays = tuple[np.ndarray, np.ndarray]  # images uint8 (n, size, size, 1), classes int (n,)
 
 
 def recipe(name: str, **chosen) -> dict:
@@ -100,12 +100,12 @@ def fit(
     record = Record(model, run / "history.csv", state, settings["epochs"], settings["patience"])
     tensorboard = keras.callbacks.TensorBoard(run / "tensorboard", write_graph=False)
     backup = keras.callbacks.BackupAndRestore(state / BACKUP, double_checkpoint=True)
-    judges = _batches(_judges(validation, settings), settings["batch_size"])
+    judges = batches.judging(validation, settings)
     if settings["head"]:
         record.judge_start(trainer, judges)
     rows = ((train[0], masks), train[1]) if settings["boxes"] else train
     trainer.fit(
-        _batches(rows, settings["batch_size"], settings["seed"], settings["corruption"]),
+        batches.shuffled(rows, settings),
         validation_data=judges,
         epochs=settings["epochs"],
         callbacks=[record, tensorboard, backup],
@@ -115,16 +115,6 @@ def fit(
     history = pd.DataFrame(record.rows)
     model.load_weights(record.weights_of(best_epoch(history, settings["epochs"])))
     return history
-
-
-def _judges(validation: Arrays, settings: dict) -> Arrays:
-    """Return the validation images, and a corrupted copy of each where training corrupts."""
-    if not settings["corruption"]:
-        return validation
-    squares, numbers = validation
-    seeds = np.arange(len(squares)) + 1_000_000 * (1 + settings["seed"])
-    spoiled = corruptions.spoil(squares, seeds, settings["corruption"])
-    return np.concatenate([squares, spoiled]), np.concatenate([numbers, numbers])
 
 
 def set_seeds(seed: int) -> None:
@@ -190,32 +180,3 @@ def _optimizer(settings: dict, steps: int) -> keras.optimizers.Optimizer:
         warmup_steps=warm_up,
     )
     return keras.optimizers.AdamW(schedule, weight_decay=settings["weight_decay"])
-
-
-def _batches(
-    arrays: Arrays, batch_size: int, seed: int | None = None, corruption: float = 0.0
-) -> tf.data.Dataset:
-    """Batch arrays; with a seed, in a new order each epoch, and newly corrupted."""
-    rows = tf.data.Dataset.from_tensor_slices(arrays)
-    if seed is not None:
-        rows = rows.shuffle(len(arrays[1]), seed=seed)
-    batches = rows.batch(batch_size)
-    if corruption:
-        seeds = tf.data.Dataset.random(seed, rerandomize_each_iteration=True).batch(batch_size)
-        batches = tf.data.Dataset.zip(batches, seeds).map(
-            lambda rows, seeds: _spoiled(rows, seeds, corruption), tf.data.AUTOTUNE
-        )
-    return batches.prefetch(tf.data.AUTOTUNE)
-
-
-def _spoiled(rows: tuple, seeds: tf.Tensor, corruption: float) -> tuple:
-    """Corrupt the images of a batch, and leave boxes and class numbers as they are."""
-    inputs, numbers = rows
-    images, *masks = inputs if isinstance(inputs, tuple) else (inputs,)
-    spoiled = tf.numpy_function(
-        lambda squares, each: corruptions.spoil(squares, each[: len(squares)], corruption),
-        (images, seeds),
-        tf.uint8,
-    )
-    spoiled = tf.ensure_shape(spoiled, images.shape)
-    return (spoiled, *masks) if masks else spoiled, numbers

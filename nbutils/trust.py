@@ -40,7 +40,7 @@ class Gaussians:
         those it was fitted to. Shape (images,).
         """
         classes, dimensions = self.centers.shape
-        with _blas().limit(limits=1, user_api="blas"):  # its threads would wait on ours' cores
+        with _blas().limit(limits=1, user_api="blas"):  # more would wait for one another
             whitened = embeddings @ self._side_by_side - self._whitened_centers
         parts = whitened.reshape(-1, classes, dimensions)
         squares = np.einsum("ncd,ncd->nc", parts, parts)

@@ -14,7 +14,7 @@ import numpy as np
 import processes
 import serving
 
-from nbutils import demo, paths, synthetic
+from nbutils import paths, samples, synthetic
 from nbutils.predict import DEFAULT_MODEL
 
 SESSIONS, PREDICTIONS = 10, 10
@@ -52,7 +52,7 @@ def prediction(page) -> float:
         name = f"SYNTHETIC {at}.png"
         with page.expect_file_chooser() as chooser:
             page.get_by_role("button", name="Upload images").click()
-        file = {"name": name, "mimeType": "image/png", "buffer": demo.png(gray)}
+        file = {"name": name, "mimeType": "image/png", "buffer": samples.png(gray)}
         start = time.perf_counter()
         chooser.value.set_files([file])
         page.locator("h4", has_text=name).wait_for()

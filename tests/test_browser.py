@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import serving
 
-from nbutils import corrections, demo, paths
+from nbutils import corrections, demo, paths, samples
 
 pytestmark = pytest.mark.browser
 PATIENCE = 90_000  # milliseconds
@@ -53,7 +53,7 @@ def upload(page, files):
 
 
 def png(seed):
-    return demo.png(np.random.default_rng(seed).integers(0, 255, (40, 40), dtype=np.uint8))
+    return samples.png(np.random.default_rng(seed).integers(0, 255, (40, 40), dtype=np.uint8))
 
 
 def clear(page):
@@ -71,7 +71,7 @@ def test_a_sample_of_each_class_gets_a_card(page):
     page.get_by_text("6 of 6 files judged").wait_for()
     page.locator("h4").nth(5).wait_for()
     names = page.locator("h4").all_inner_texts()
-    assert names == [name for name, _ in demo.samples(0)]
+    assert names == [name for name, _ in samples.drawn(0)]
     page.locator("img[alt*='evidence']").nth(5).wait_for()
     clear(page)
 

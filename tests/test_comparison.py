@@ -196,10 +196,12 @@ def test_a_run_on_other_images_does_not_stand_for_the_cnn(tmp_path):
 
 def test_costs_are_measured_in_a_process_of_their_own(trained, stand_in):
     files = sorted(stand_in.rglob("*.jpg"))[:3]
-    found = cost.measure(cost.networks, ([str(trained)], 1), files)
-    assert 0 < found["one_ms"] / 1000 < found["cold_s"]
-    assert found["batch_ms"] > 0
-    assert found["memory_mb"] > 100
+    found = cost.measure(cost.networks, ("net", [str(trained)]), files)
+    assert list(found) == ["net", "net x8"]
+    for figures in found.values():
+        assert 0 < figures["one_ms"] / 1000 < figures["cold_s"]
+        assert figures["batch_ms"] > 0
+    assert 100 < found["net"]["memory_mb"] <= found["net x8"]["memory_mb"]
 
 
 def test_advice_names_the_best_and_the_price_of_averaging():

@@ -10,18 +10,12 @@ from threading import Event
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
 
 from nbutils import cards, corrections, demo, evidence, images, paths, splits
 from nbutils.paths import UserError
 from nbutils.predict import load_predictor
+from nbutils.samples import png
 from nbutils.session import ALL, Session
-
-
-def png(gray):
-    file = io.BytesIO()
-    Image.fromarray(gray).save(file, "PNG")
-    return file.getvalue()
 
 
 @pytest.fixture

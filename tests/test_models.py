@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nbutils import layers, models, progress, training
+from nbutils import batches, layers, models, progress, training
 from nbutils.backend import keras
 from nbutils.paths import UserError
 
@@ -167,18 +167,20 @@ def test_an_interrupted_run_is_not_resumed_with_other_images(arrays, tmp_path, m
 
 def test_training_corrupts_anew_each_epoch_and_validates_on_both(arrays, tmp_path):
     seen = []
-    batches = training._batches(arrays, 8, seed=0, corruption=1.0)
+    settings = SETTINGS | {"corruption": 1.0}
+    rows = batches.shuffled(arrays, settings)
     for _ in range(2):
-        epoch = [(images.numpy(), numbers.numpy()) for images, numbers in batches]
+        epoch = [(images.numpy(), numbers.numpy()) for images, numbers in rows]
         order = np.argsort(np.concatenate([numbers for _, numbers in epoch]), kind="stable")
         seen.append(np.concatenate([images for images, _ in epoch])[order])
     assert seen[0].shape == arrays[0].shape
     assert not np.array_equal(*seen)
-    again = training._batches(arrays, 8, seed=0, corruption=1.0)
-    assert np.array_equal(next(iter(again))[0], next(iter(training._batches(arrays, 8, 0, 1.0)))[0])
-    squares, numbers = training._judges(arrays, SETTINGS | {"corruption": 1.0})
-    assert len(squares) == len(numbers) == 2 * len(arrays[0])
-    assert np.array_equal(squares[: len(arrays[0])], arrays[0])
+    firsts = [next(iter(batches.shuffled(arrays, settings)))[0] for _ in range(2)]
+    assert np.array_equal(*firsts)
+    judges = np.concatenate([images for images, _ in batches.judging(arrays, settings)])
+    assert len(judges) == 2 * len(arrays[0])
+    assert np.array_equal(judges[: len(arrays[0])], arrays[0])
+    assert not np.array_equal(judges[len(arrays[0]) :], arrays[0])
     _, history = fit(arrays, tmp_path, corruption=0.5, epochs=1)
     assert len(history) == 1
 

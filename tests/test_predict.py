@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from nbutils import data, layouts, paths, predict
 from nbutils.images import ImageError
 from nbutils.paths import UserError
 from nbutils.predict import load_predictor
 from nbutils.predictor import Prediction
+from nbutils.samples import png
 from nbutils.trust import soften
 
 
@@ -44,9 +44,9 @@ def test_prediction():
     assert found.top(2) == [("b", 0.7), ("a", 0.2)]
 
 
-def test_errors_name_the_image(predictor):
+def test_errors_name_the_image(predictor, gray):
     with pytest.raises(ImageError, match="image 2 is empty"):
-        predictor.predict([png(), b""])
+        predictor.predict([png(gray), b""])
     with pytest.raises(ImageError, match=r"strip\.png is empty"):
         predictor.predict([b""], ["strip.png"])
 
@@ -98,9 +98,9 @@ def test_a_model_with_code_is_refused(trained, tmp_path):
         load_predictor(folder)
 
 
-def test_command_line(trained, tmp_path, capsys):
+def test_command_line(trained, gray, tmp_path, capsys):
     good, bad, gone = tmp_path / "a.png", tmp_path / "b.png", tmp_path / "c.png"
-    good.write_bytes(png())
+    good.write_bytes(png(gray))
     bad.write_bytes(b"text")
     arguments = [str(file) for file in (good, bad, gone)]
     assert predict.main([*arguments, "--model", str(trained), "--csv"]) == 1
@@ -116,12 +116,6 @@ def test_command_line(trained, tmp_path, capsys):
     assert "review" in said[0] or "accept" in said[0]
     assert predict.main([str(good), "--model", "nowhere"]) == 2
     assert "no model.keras" in capsys.readouterr().err
-
-
-def png():
-    file = io.BytesIO()
-    Image.fromarray(np.arange(900, dtype=np.uint8).reshape(30, 30)).save(file, "PNG")
-    return file.getvalue()
 
 
 def truncate(file):
