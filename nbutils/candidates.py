@@ -66,23 +66,24 @@ def custom_cnn(table: pd.DataFrame, classes: list[str], folder: Path, runs: list
         Receives a training's files until it is over.
     runs
         Of `02_training`, one for each repeat of the fixed protocol.
+
+    Raises
+    ------
+    UserError
+        If a run was tested on other images than the fixed protocol's.
     """
+    tested = table[table["part"] == "test"]
+    for run in runs:
+        if set(metrics.read_predictions(run)["path"]) != set(tested["path"]):
+            raise UserError(f"{run} was tested on other images: train it on the same split")
 
     def judge(trial: Trial) -> dict[str, np.ndarray]:
         if trial.protocol == "fixed":
-            return _predicted(runs[trial.repeat], table, trial)
+            return _asked(load_predictor(runs[trial.repeat]), tested)
         place = folder.with_name(f"{folder.name}_{trial.protocol}_{trial.per_class}_{trial.repeat}")
         return _trained(table, classes, place, trial)
 
     return judge
-
-
-def _predicted(run: Path, table: pd.DataFrame, trial: Trial) -> dict[str, np.ndarray]:
-    """Ask a run's model for a trial's test images, which it must not have learned from."""
-    tested = table.iloc[trial.test]
-    if set(metrics.read_predictions(run)["path"]) != set(tested["path"]):
-        raise UserError(f"{run} was tested on other images: train it on the same split")
-    return _asked(load_predictor(run), tested)
 
 
 def _trained(table: pd.DataFrame, classes: list[str], folder: Path, trial: Trial) -> dict:

@@ -188,10 +188,8 @@ def test_a_run_on_other_images_does_not_stand_for_the_cnn(tmp_path):
     run = tmp_path / "run"
     run.mkdir()
     pd.DataFrame({"path": ["a_1"], "predicted": ["a"]}).to_csv(run / "predictions.csv")
-    table = images()
-    judge = candidates.custom_cnn(table, ["a", "b"], tmp_path, [run])
     with pytest.raises(UserError, match="tested on other images"):
-        judge(next(protocols.fixed(table)))
+        candidates.custom_cnn(images(), ["a", "b"], tmp_path, [run])
 
 
 def test_costs_are_measured_in_a_process_of_their_own(trained, stand_in):
