@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from sklearn.covariance import LedoitWolf
+from sklearn.covariance import ledoit_wolf
 from sklearn.model_selection import StratifiedKFold
 
 from nbutils import calibration, conformal, corruptions
@@ -91,7 +91,7 @@ def fit_gaussians(embeddings: np.ndarray, numbers: np.ndarray) -> Gaussians:
     centers, whitening = [], []
     for number in np.unique(numbers):
         of_class = scaled[numbers == number]
-        values, vectors = np.linalg.eigh(LedoitWolf().fit(of_class).covariance_)
+        values, vectors = np.linalg.eigh(ledoit_wolf(of_class)[0])
         centers.append(of_class.mean(axis=0) * scale)
         whitening.append(vectors / np.sqrt(np.maximum(values, 1e-6)) / scale[:, np.newaxis])
     return Gaussians(np.float32(centers), np.float32(whitening))

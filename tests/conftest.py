@@ -7,6 +7,13 @@ import pytest
 
 from nbutils import data, layouts, paths, splits, synthetic
 
+LONGEST = "test_notebooks_of_models.py"
+
+
+def pytest_collection_modifyitems(items):
+    """Begin with the file that takes longest, so that no process is left alone with it."""
+    items.sort(key=lambda item: item.path.name != LONGEST)
+
 
 @pytest.fixture(scope="session")
 def stand_in(tmp_path_factory):
