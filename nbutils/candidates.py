@@ -72,14 +72,14 @@ def custom_cnn(table: pd.DataFrame, classes: list[str], folder: Path, runs: list
     UserError
         If a run was tested on other images than the fixed protocol's.
     """
-    tested = table[table["part"] == "test"]
+    tested = set(table.loc[table["part"] == "test", "path"])
     for run in runs:
-        if set(metrics.read_predictions(run)["path"]) != set(tested["path"]):
+        if set(metrics.read_predictions(run)["path"]) != tested:
             raise UserError(f"{run} was tested on other images: train it on the same split")
 
     def judge(trial: Trial) -> dict[str, np.ndarray]:
         if trial.protocol == "fixed":
-            return _asked(load_predictor(runs[trial.repeat]), tested)
+            return _asked(load_predictor(runs[trial.repeat]), table.iloc[trial.test])
         place = folder.with_name(f"{folder.name}_{trial.protocol}_{trial.per_class}_{trial.repeat}")
         return _trained(table, classes, place, trial)
 

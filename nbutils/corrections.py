@@ -20,9 +20,10 @@ def file_of(model: str) -> Path:
 
 
 def write(gray: np.ndarray, predicted: str, corrected: str, model: str) -> Path:
-    """Add a correction to a model's file, in place of an earlier one of the same pixels.
+    """Add a correction to a model's file; `read` takes the last one of the same pixels.
 
-    The image is kept beside the file, since an upload is nowhere else.
+    A line is added at the end, so that several pages may do so at once. The image is kept beside
+    the file, since an upload is nowhere else.
 
     Parameters
     ----------
@@ -44,22 +45,29 @@ def write(gray: np.ndarray, predicted: str, corrected: str, model: str) -> Path:
     with paths.replacing(image) as beside:
         Image.fromarray(gray).save(beside)
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    row = dict(zip(COLUMNS, (str(image), digest, predicted, corrected, now, model), strict=True))
-    known = read(file) if file.exists() else pd.DataFrame(columns=COLUMNS)
-    table = pd.concat([known[known["sha256"] != digest], pd.DataFrame([row])], ignore_index=True)
-    paths.write_csv(table[COLUMNS], file)
+    row = pd.DataFrame([(str(image), digest, predicted, corrected, now, model)], columns=COLUMNS)
+    with file.open("a", encoding="utf-8", newline="") as lines:
+        row.to_csv(lines, index=False, header=not lines.tell(), lineterminator="\n")
     return file
 
 
 def read(file: Path) -> pd.DataFrame:
-    """Read corrections; UserError where the file is missing or not one of corrections."""
+    """Read corrections, the last of each image.
+
+    Raises UserError where the file is missing or not one of corrections.
+    """
     if not file.exists():
         raise UserError(f"{file} is missing: correct a label in 05_upload_demo first")
-    table = pd.read_csv(file, dtype=str, keep_default_na=False)
+    try:
+        table = pd.read_csv(file, dtype=str, keep_default_na=False)
+    except ValueError as error:
+        raise UserError(
+            f"{file} cannot be read ({error}): name a file that the demo wrote"
+        ) from error
     lacking = [column for column in COLUMNS if column not in table]
     if lacking:
         raise UserError(f"{file} lacks {', '.join(lacking)}: name a file that the demo wrote")
-    return table
+    return table.drop_duplicates("sha256", keep="last", ignore_index=True)
 
 
 def add_to(split: pd.DataFrame, file: Path) -> pd.DataFrame:

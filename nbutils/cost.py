@@ -29,8 +29,9 @@ def measure(load: Callable[..., Ways], arguments: tuple, files: Sequence[Path]) 
 
     Returns
     -------
-    For each way: cold_s (`load` and a first answer), one_ms and batch_ms (median milliseconds an
-    image, one at a time and `BATCH` at once), memory_mb (most that the process held by then).
+    For each way: cold_s (`load` and a first answer in this way), one_ms and batch_ms (median
+    milliseconds an image, one at a time and `BATCH` at once), memory_mb (most that the process held
+    by then).
     """
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         return pool.submit(_measure, load, arguments, [str(file) for file in files]).result()

@@ -1,5 +1,6 @@
 """The upload demo: a panel of widgets around a session."""
 
+import html
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from threading import Event, Thread
@@ -66,6 +67,7 @@ class Panel(Controls):
     def _take(self, name: str) -> None:
         """Begin a session with a model."""
         predictor = load_predictor(name, fastest(name))
+        self.seen = []
         self.session = Session(predictor)
         self.evidence = Evidence(name)
         self.maps, self.widgets = {}, {}
@@ -139,28 +141,27 @@ class Panel(Controls):
         """Wait until maps are wanted, and compute those that this page lacks, again and again."""
         while self.wanted.wait():
             self.wanted.clear()
-            while lacking := self._without_map():
-                evidence = self.evidence
+            while True:
+                evidence, maps = self.evidence, self.maps  # of this session, if another begins
+                lacking = [one for one in self.seen if not one.error and id(one) not in maps]
+                lacking = lacking[:AT_ONCE]
+                if not lacking:
+                    break
                 grays = [entry.gray for entry in lacking]
                 try:
                     heats = evidence.heats(grays, [entry.prediction.label for entry in lacking])
                 except UserError as error:
                     self._say(str(error), wrong=True)
                     break
+                maps.update(zip(map(id, lacking), heats, strict=True))
                 if evidence is self.evidence:
-                    self.maps |= zip(map(id, lacking), heats, strict=True)
                     for entry in lacking:
                         self._card(entry)
-
-    def _without_map(self) -> list[Entry]:
-        """Return some of this page's images that have no map yet."""
-        lacking = [one for one in self.seen if not one.error and id(one) not in self.maps]
-        return lacking[:AT_ONCE]
 
     def _card(self, entry: Entry) -> widgets.Widget:
         """Return the widget of a file, made once and brought up to date."""
         heat = self.maps.get(id(entry)) if self.overlay.value else None
-        prepared = "" if entry.error else self.session.prepared(entry)
+        prepared = self.session.prepared(entry)
         if id(entry) not in self.widgets:
             text = widgets.HTML()
             line = widgets.Layout(border_bottom="1px solid #8885", padding="8px 0")
@@ -190,7 +191,9 @@ class Panel(Controls):
 
     def _say(self, words: str, wrong: bool = False) -> None:
         kind = "error" if wrong else "quiet"
-        self.status.value = f'<div class="inspect"><div class="{kind}">{words}</div></div>'
+        self.status.value = (
+            f'<div class="inspect"><div class="{kind}">{html.escape(words)}</div></div>'
+        )
 
 
 def _loaded(files: Iterable[tuple[str, bytes]]) -> list[File]:

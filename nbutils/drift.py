@@ -3,7 +3,6 @@
 import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +37,6 @@ class Usual:
             np.savez_compressed(beside, **vars(self))
 
 
-@lru_cache(maxsize=4)
 def load(run: Path) -> Usual | None:
     """Read what `Usual.save` wrote; None where there is nothing, UserError where it is damaged."""
     if not (run / FILE).exists():
@@ -53,7 +51,7 @@ def load(run: Path) -> Usual | None:
 def light(square: np.ndarray) -> tuple[float, float, float]:
     """Return brightness and contrast (mean and deviation, gray values), and sharpness.
 
-    Sharpness is the mean step between neighbours over the contrast.
+    Sharpness is the mean step down plus the mean step to the right, over the contrast.
     """
     gray = square[..., 0].astype(np.float32)
     contrast = float(gray.std())

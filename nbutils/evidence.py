@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 
@@ -15,6 +16,7 @@ class Evidence:
 
     def __init__(self, model: str | Path):
         self.model = model
+        self._working = Lock()
 
     def heats(self, grays: Sequence[np.ndarray], labels: Sequence[str]) -> np.ndarray:
         """Map what speaks for a class in each image; many at once take less time.
@@ -30,9 +32,10 @@ class Evidence:
         -------
         float32 array in [0, 1], shape (images, size, size) of the model's input.
         """
-        predictor, maps = self._loaded
-        squares = np.stack([square(gray, predictor.size) for gray in grays])
-        return maps(squares, np.array([predictor.classes.index(label) for label in labels]))
+        with self._working:  # tf-keras-vis is no work for two threads at once
+            predictor, maps = self._loaded
+            squares = np.stack([square(gray, predictor.size) for gray in grays])
+            return maps(squares, np.array([predictor.classes.index(label) for label in labels]))
 
     @cached_property
     def _loaded(self) -> tuple:

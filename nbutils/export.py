@@ -24,7 +24,7 @@ CALIBRATORS = 200  # training images that set the ranges of int8
 # first convolutions, as MobileNetV2, EfficientNet and the custom CNN call them, stay in float32:
 # few channels of the bare image have the widest ranges. So does what evens out the light, pools and
 # decides, since squares of gray values do not fit into 8 bits.
-LATER = r"^(?!.*/(Conv1|expanded_conv_depthwise|stem|conv1)).*"
+LATER = r"^(?!.*/(Conv1|expanded_conv_depthwise|stem|_conv_stem|conv1)).*"
 IN_INT8 = {"CONV_2D": LATER, "DEPTHWISE_CONV_2D": LATER, "ADD": ".*/Add.*"}
 
 
@@ -43,6 +43,7 @@ def export(run: Path) -> pd.DataFrame:
     """
     slow = load_predictor(run)
     split = splits.read_split(run)
+    split = split[split["label"].isin(slow.classes)]  # one may have been left out of training
     known = split[split["part"] != "test"]
     squares = data.read_images(known, slow.size)
     trust.forget(run / "int8")

@@ -4,6 +4,7 @@ python -m nbutils.inspect SOURCE [--run RUN] [--model MODEL] [--scheduler tcp://
 """
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,7 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from nbutils import inspection_page, workers
 
     try:
-        run = paths.run_folder(chosen.run or f"inspection_{Path(chosen.source).stem or 'all'}")
+        stem = re.sub(r"[^\w.-]+", "", Path(chosen.source).stem)  # without a pattern's signs
+        run = paths.run_folder(chosen.run or f"inspection_{stem or 'all'}")
         backend = chosen.backend or fastest(chosen.model)
         with workers.started(chosen.scheduler, chosen.workers) as several:
             table = inspection.inspect(chosen.source, run, chosen.model, backend, several)

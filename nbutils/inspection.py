@@ -25,8 +25,8 @@ Map = Callable[[Callable, Iterable], Iterator]  # results in order, as those of 
 def inspect(source: str, run: Path, model: str, backend: str, workers: Map) -> Path:
     """Judge all images of a source into `inspections.csv` of a run.
 
-    Started again with the same source and model, it goes on after the last whole row. What is held
-    in memory does not grow with the number of images.
+    Started again with the same source and model, it goes on after the last whole row. Chunks are
+    read, judged and written one after another, so memory hardly grows with the number of images.
 
     Parameters
     ----------
@@ -42,19 +42,23 @@ def inspect(source: str, run: Path, model: str, backend: str, workers: Map) -> P
     Returns
     -------
     The table, in the order of the list: path, sha256 (of the file), label, confidence, candidates,
-    novelty, verdict, reasons, a probability for each class, what `drift.DESCRIBED` names, error.
+    novelty, verdict, reasons, a probability for each class, what `drift.DESCRIBED` names, error; and
+    a notice in a SYNTHETIC run.
     """
     folder = find_model(model).resolve()
     predictor = load_predictor(folder, backend)
-    _begin(source, run, folder, backend)
-    columns = _columns(predictor)
+    weights = _begin(source, run, folder, backend)
+    notice = ["SYNTHETIC"] if paths.is_synthetic(run) else []
+    columns = [*_columns(predictor), *(["notice"] if notice else [])]
     done = _whole_rows(run / TABLE, columns)
     chunks = _chunks(worklist.read(run / LIST, done))
     total, start = worklist.count(run / LIST), time.perf_counter()
+    if done == total:
+        print(f"All {total} images of the list are inspected: remove {run} to list and judge anew")
     bar = tqdm(total=total, initial=done, desc="Inspecting", unit="image")
     with bar, (run / TABLE).open("a", newline="", encoding="utf-8") as file:
-        for rows in workers(Task(str(folder), backend), chunks):
-            csv.writer(file, lineterminator="\n").writerows(rows)
+        for rows in workers(Task(folder, backend, weights), chunks):
+            csv.writer(file, lineterminator="\n").writerows([*row, *notice] for row in rows)
             file.flush()
             bar.update(len(rows))
     if total > done:
@@ -67,20 +71,23 @@ def inspect(source: str, run: Path, model: str, backend: str, workers: Map) -> P
 
 
 class Task:
-    """What a worker does with a chunk: judge its files by a model that it loads once."""
+    """What a worker does with a chunk: judge its files by a model that it loads once.
 
-    def __init__(self, folder: str, backend: str):
-        self.folder = folder
-        self.backend = backend
+    The digest of the weights tells a worker that stays that a model was trained again.
+    """
+
+    def __init__(self, folder: Path, backend: str, weights: str):
+        self.model = folder, backend, weights
 
     def __call__(self, names: Sequence[str]) -> list[list]:
         """Return a row for each file."""
-        return judge(_loaded(self.folder, self.backend), names, drift.load(Path(self.folder)))
+        predictor, usual = _loaded(*self.model)
+        return judge(predictor, names, usual)
 
 
 @lru_cache(maxsize=1)
-def _loaded(folder: str, backend: str) -> Predictor:
-    return load_predictor(folder, backend)
+def _loaded(folder: Path, backend: str, weights: str) -> tuple[Predictor, drift.Usual | None]:
+    return load_predictor(folder, backend), drift.load(folder)
 
 
 def judge(predictor: Predictor, names: Sequence[str], usual: drift.Usual | None) -> list[list]:
@@ -100,9 +107,8 @@ def judge(predictor: Predictor, names: Sequence[str], usual: drift.Usual | None)
             yield square
 
     raw, embeddings = predictor.answers(squares())
-    described = np.hstack(
-        [np.array(lights).reshape(len(raw), -1), drift.project(embeddings, usual)]
-    )
+    bright = np.array(lights, float).reshape(-1, len(drift.LIGHT))
+    described = np.hstack([bright, drift.project(embeddings, usual)])
     good = zip(predictor.told(raw, embeddings), described.tolist(), strict=True)
     empty = [""] * (len(_FACTS) + len(predictor.classes) + len(drift.DESCRIBED))
     rows = []
@@ -135,11 +141,14 @@ def _one_line(text: str) -> str:
     return " ".join(text.encode("utf-8", "backslashreplace").decode().splitlines())
 
 
-def _begin(source: str, run: Path, folder: Path, backend: str) -> None:
-    """Write what is inspected, and by which model; refuse to mix it with another inspection."""
+def _begin(source: str, run: Path, folder: Path, backend: str) -> str:
+    """Write what is inspected, and by which model, and return the digest of its weights.
+
+    Raises UserError rather than mix it with another inspection.
+    """
     weights = hashlib.sha256((folder / BACKENDS[backend][0]).read_bytes()).hexdigest()
     facts = {
-        "source": str(Path(source)),
+        "source": str(Path(source).expanduser().absolute()),
         "model": str(folder),
         "backend": backend,
         "weights": weights,
@@ -151,11 +160,12 @@ def _begin(source: str, run: Path, folder: Path, backend: str) -> None:
                 f"{run} holds an inspection of {before.get('source')} by {before.get('model')} "
                 f"({before.get('backend')}): choose another RUN, or remove that folder"
             )
-        return
+        return weights
     run.mkdir(parents=True, exist_ok=True)
     worklist.write(source, run / LIST)
     (run / TABLE).unlink(missing_ok=True)
     paths.write_json(facts, run / FACTS)
+    return weights
 
 
 def _whole_rows(file: Path, columns: list[str]) -> int:

@@ -16,8 +16,9 @@ from nbutils.predictor import Prediction
 from nbutils.session import Entry
 
 PAGE = "inspection.html"
-WORDS = ["path", "sha256", "label", "verdict", "reasons", "candidates", "error"]
+WORDS = ["path", "sha256", "label", "verdict", "reasons", "candidates", "error", "notice"]
 ROWS = 5000  # of the table that are held at once
+AT_ONCE = 64  # images to review that are held at once
 HEAD = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Inspection</title>
 <meta name="viewport" content="width=device-width"><meta name="color-scheme" content="light dark">
 <style>body {font: 15px/1.5 system-ui, sans-serif; max-width: 1100px; margin: 24px auto;
@@ -113,14 +114,19 @@ def _counts(found: Summary) -> str:
 
 def _queue(found: Summary, evidence: Evidence) -> str:
     waiting = int(found.counts["review"].sum())
-    entries = [_entry(row) for row in found.queue]
+    starts = range(0, len(found.queue), AT_ONCE)
+    shown = [_cards(found.queue[at : at + AT_ONCE], evidence) for at in starts]
+    rest = waiting - len(found.queue)
+    more = f'<p>{rest} more are in <a href="{TABLE}">{TABLE}</a>.</p>' if rest > 0 else ""
+    return f"<h2>Review queue ({waiting})</h2>{''.join(shown)}{more}"
+
+
+def _cards(rows: list[dict], evidence: Evidence) -> str:
+    entries = [_entry(row) for row in rows]
     good = [entry for entry in entries if not entry.error]
     grays, labels = [entry.gray for entry in good], [entry.prediction.label for entry in good]
     heats = iter(evidence.heats(grays, labels) if good else ())
-    shown = [f'<div class="card">{_card(entry, heats)}</div>' for entry in entries]
-    rest = waiting - len(shown)
-    more = f'<p>{rest} more are in <a href="{TABLE}">{TABLE}</a>.</p>' if rest > 0 else ""
-    return f"<h2>Review queue ({waiting})</h2>{''.join(shown)}{more}"
+    return "".join(f'<div class="card">{_card(entry, heats)}</div>' for entry in entries)
 
 
 def _entry(row: dict) -> Entry:

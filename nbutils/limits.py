@@ -8,6 +8,7 @@ from sklearn.covariance import ledoit_wolf
 from sklearn.model_selection import StratifiedKFold
 
 from nbutils import calibration, conformal, corruptions
+from nbutils.paths import UserError
 from nbutils.predictor import Predictor
 from nbutils.trust import Gaussians, Limits, Trust, soften
 
@@ -17,10 +18,21 @@ FOLDS = 5  # that the limit of novelty is measured by
 
 @dataclass(frozen=True)
 class Costs:
-    """What mistakes and reviews cost, in one unit."""
+    """What mistakes and reviews cost, in one unit, and how many false alarms of novelty may be.
+
+    Raises UserError for a value that cannot be.
+    """
 
     miss: float  # a wrong answer that nobody looks at
     review: float  # a look by a person
+    novel: float  # share of images like those of training that may count as novel
+
+    def __post_init__(self):
+        """Refuse what cannot be."""
+        if min(self.miss, self.review) <= 0:
+            raise UserError(f"MISS_COST {self.miss}, REVIEW_COST {self.review}: give more than 0")
+        if not 0 <= self.novel < 1:
+            raise UserError(f"NOVEL_SHARE {self.novel}: give 0 or more, less than 1")
 
 
 def fit(
@@ -28,7 +40,6 @@ def fit(
     train: tuple[np.ndarray, np.ndarray],
     validation: tuple[np.ndarray, np.ndarray],
     costs: Costs,
-    novel: float,
     corruption: float,
     seed: int,
 ) -> Trust:
@@ -44,9 +55,7 @@ def fit(
     train, validation
         Images uint8 (n, size, size, 1) and class numbers (int).
     costs
-        They choose the confidence below which a person looks.
-    novel
-        Share of images like those of training that may count as novel.
+        They choose the confidence below which a person looks, and the limit of novelty.
     corruption
         Strength that the model was trained with (`corruptions.spoil`); 0 for images as they are.
     seed
@@ -66,7 +75,7 @@ def fit(
         temperature=temperature,
         floors=conformal.floors(chances, all_numbers),
         confidence=cheapest(chances, all_numbers, costs),
-        novelty=float(np.quantile(held_out_distances(embeddings, known[1]), 1 - novel)),
+        novelty=float(np.quantile(held_out_distances(embeddings, known[1]), 1 - costs.novel)),
     )
     return Trust(limits, fit_gaussians(embeddings, known[1]))
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
+from threading import Lock
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
@@ -24,7 +25,7 @@ class Network:
     """A `.tflite` file of one input and one output, ready to run.
 
     A lone image has all cores; of several, each core takes some. The interpreters for several are
-    made when they are first needed.
+    made when they are first needed. Threads may share it.
 
     Raises UserError where the file is damaged.
     """
@@ -32,8 +33,9 @@ class Network:
     def __init__(self, file: Path):
         self._file = str(file)
         self._lone = _Runner(self._file, cores())
-        self._pool = None
+        self._pool, self._making = None, Lock()
         self.size = self._lone.size  # pixels, side of the input
+        self.width = self._lone.width  # numbers that an image is answered with
 
     def map(self, batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         """Run batches side by side, their outputs in order: float32 (batch, channels)."""
@@ -49,11 +51,12 @@ class Network:
         yield from (future.result() for future in running)
 
     def _make_pool(self) -> None:
-        if not self._pool:
-            self._pool = ThreadPoolExecutor(cores())
-            self._idle = SimpleQueue()
-            for _ in range(cores()):
-                self._idle.put(_Runner(self._file, threads=1))
+        with self._making:
+            if not self._pool:
+                self._idle = SimpleQueue()
+                for _ in range(cores()):
+                    self._idle.put(_Runner(self._file, threads=1))
+                self._pool = ThreadPoolExecutor(cores())
 
     def _run(self, batch: np.ndarray) -> np.ndarray:
         runner = self._idle.get()
@@ -77,13 +80,15 @@ class _Runner:
         [asked] = self._interpreter.get_input_details()
         [answered] = self._interpreter.get_output_details()
         self._asked, self._answered = asked["index"], answered["index"]
-        self.size = int(asked["shape"][1])
+        self.size, self.width = int(asked["shape"][1]), int(answered["shape"][-1])
+        self._running = Lock()
 
     def run(self, batch: np.ndarray) -> np.ndarray:
         """Run images one after the other: what a layer leaves stays in the processor's cache."""
-        rows = []
-        for image in batch:
-            self._interpreter.set_tensor(self._asked, image[np.newaxis].astype(np.float32))
-            self._interpreter.invoke()
-            rows.append(self._interpreter.get_tensor(self._answered))
-        return np.concatenate(rows)
+        with self._running:
+            return np.concatenate([self._answer(image) for image in batch])
+
+    def _answer(self, image: np.ndarray) -> np.ndarray:
+        self._interpreter.set_tensor(self._asked, image[np.newaxis].astype(np.float32))
+        self._interpreter.invoke()
+        return self._interpreter.get_tensor(self._answered)

@@ -93,15 +93,15 @@ def run(notebooks: Sequence[Path], folder: Path, parameters: dict) -> Path:
 @contextmanager
 def _kernels_log(log: Path) -> Iterator[None]:
     """Send what kernels write past their notebooks into a log; the bars stay on the screen."""
-    screen = os.dup(2)
-    with log.open("wb") as file, open(screen, "w", closefd=False) as sys.stderr:
+    before, screen = sys.stderr, os.dup(2)
+    with log.open("wb") as file, os.fdopen(screen, "w") as sys.stderr:
         os.dup2(file.fileno(), 2)
         try:
             yield
         finally:
             os.dup2(screen, 2)
-            os.close(screen)
-            sys.stderr = sys.__stderr__
+            sys.stderr.flush()
+            sys.stderr = before
 
 
 def _typed(name: str, value, defaults: dict):
@@ -130,7 +130,6 @@ def _execute(notebook: Path, executed: Path, parameters: dict) -> None:
                 str(notebook),
                 str(beside),
                 parameters,
-                cwd=str(notebook.parent),
                 kernel_name="python3",
                 progress_bar={"file": sys.stderr, "leave": False} if sys.stderr.isatty() else False,
                 stdout_file=_Screen(),

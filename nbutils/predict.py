@@ -7,7 +7,7 @@ import argparse
 import csv
 import sys
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from nbutils import paths, trust
@@ -45,6 +45,20 @@ def load_predictor(run_or_folder: str | Path | None = None, backend: str = "kera
     card = paths.read_json(folder / "model.json", "02_training")
     classes, limits = card.get("classes", []), trust.load(file.parent)
     return load(file, classes, folder.name, card.get("views", 1), limits)
+
+
+def load_judged(run_or_folder: str | Path, labels: Iterable[str]) -> Predictor:
+    """Load a model that is to be measured on images of these classes.
+
+    Raises UserError also if it has no limits, or does not know all of the classes.
+    """
+    predictor = load_predictor(run_or_folder)
+    if not predictor.trust:
+        raise UserError(f"{predictor.name} has no limits: run 02_training to its end")
+    unknown = sorted(set(labels) - set(predictor.classes))
+    if unknown:
+        raise UserError(f"{predictor.name} does not know {', '.join(unknown)}: name another model")
+    return predictor
 
 
 def find_model(run_or_folder: str | Path) -> Path:
@@ -90,11 +104,18 @@ def _load_keras(file: Path, classes: Sequence[str], *facts) -> Predictor:
     return answering.predictor(model, classes, *facts)
 
 
-def _load_litert(file: Path, classes: Sequence[str], name: str, *facts) -> Predictor:
+def _load_litert(
+    file: Path, classes: Sequence[str], name: str, views: int, limits: trust.Trust | None
+) -> Predictor:
     from nbutils.litert import Network
 
     network = Network(file)
-    return Predictor(network, classes, name, network.size, *facts)
+    if limits and network.width != len(classes) + limits.gaussians.centers.shape[1]:
+        raise UserError(
+            f"{file} does not fit model.json and the limits beside it: write it again by "
+            "python -m nbutils.export"
+        )
+    return Predictor(network, classes, name, network.size, views, limits)
 
 
 BACKENDS = {  # name -> file of a run, and what loads it

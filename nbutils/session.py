@@ -56,7 +56,9 @@ class Session:
         entry.corrected = label
 
     def prepared(self, entry: Entry) -> str:
-        """Say what was done to an image before the model saw it."""
+        """Say what was done to an image before the model saw it; nothing for an unreadable one."""
+        if entry.gray is None:
+            return ""
         height, width = entry.gray.shape
         size = self.predictor.size
         views = "" if self.predictor.views == 1 else f", {self.predictor.views} views averaged"

@@ -104,6 +104,14 @@ def read_split(run: Path) -> pd.DataFrame:
     return split
 
 
+def without(split: pd.DataFrame, label: str) -> pd.DataFrame:
+    """Return a split without the images of a class; UserError if it has none of that name."""
+    if label not in set(split["label"]):
+        known = ", ".join(sorted(split["label"].unique()))
+        raise UserError(f"LEAVE_OUT {label!r} is no class of the split: choose one of {known}")
+    return split[split["label"] != label]
+
+
 def write_split(table: pd.DataFrame, part: pd.Series, run: Path) -> None:
     """Write a run's `split.csv`: the columns of `COLUMNS`, boxes as JSON."""
     split = table.assign(part=part, boxes=table["boxes"].map(json.dumps))

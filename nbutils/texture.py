@@ -15,8 +15,8 @@ RADII = (1, 2, 3)  # pixels
 SIZE = 200  # pixels, side of the images
 
 
-def histograms(square: np.ndarray) -> np.ndarray:
-    """Describe an image by histograms of local binary patterns at three radii.
+def histograms(square: np.ndarray, radii: tuple[int, ...] = RADII) -> np.ndarray:
+    """Describe an image by histograms of local binary patterns at some radii.
 
     Rotation invariant uniform patterns (Ojala, Pietikäinen, Mäenpää, IEEE TPAMI 24, 2002).
 
@@ -24,12 +24,14 @@ def histograms(square: np.ndarray) -> np.ndarray:
     ----------
     square
         uint8, shape (size, size, 1).
+    radii
+        Pixels.
 
     Returns
     -------
-    float array (54,): three histograms, each of sum 1.
+    float array (54,): a histogram for each radius, of sum 1.
     """
-    return np.concatenate([_histogram(square[..., 0], radius) for radius in RADII])
+    return np.concatenate([_histogram(square[..., 0], radius) for radius in radii])
 
 
 def describe(squares: np.ndarray) -> np.ndarray:
@@ -37,14 +39,14 @@ def describe(squares: np.ndarray) -> np.ndarray:
 
     Images are uint8 (images, size, size, 1), histograms float (images, 54).
     """
-    return Memory(paths.OUTPUTS / "cache", verbose=0).cache(compute)(squares)
+    return Memory(paths.OUTPUTS / "cache", verbose=0).cache(compute)(squares, RADII)
 
 
-def compute(squares: np.ndarray) -> np.ndarray:
+def compute(squares: np.ndarray, radii: tuple[int, ...] = RADII) -> np.ndarray:
     """Compute what `describe` returns, without its cache."""
     bar = tqdm(squares, desc="Local binary patterns", unit="image", leave=False)
     side_by_side = Parallel(n_jobs=-1, prefer="threads")  # the patterns are computed without lock
-    return np.stack(side_by_side(delayed(histograms)(square) for square in bar))
+    return np.stack(side_by_side(delayed(histograms)(square, radii) for square in bar))
 
 
 def classifier() -> GridSearchCV:

@@ -68,7 +68,10 @@ def read(file: Path, done: int) -> Iterator[str]:
 
 
 def _below(folder: str) -> Iterator[str]:
-    names = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    try:
+        names = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError as error:
+        raise UserError(f"{folder} cannot be listed ({error}): give yourself access") from error
     for at, entry in enumerate(names):
         names[at] = None  # a folder of many files is held but once
         if entry.is_dir(follow_symlinks=False):
@@ -82,9 +85,14 @@ def _is_image(name: str) -> bool:
 
 
 def _named(table: Path) -> Iterator[str]:
-    with table.open(encoding="utf-8", newline="") as lines:
+    with table.open(encoding="utf-8-sig", newline="") as lines:  # spreadsheets begin with a mark
         rows = csv.DictReader(lines)
-        if COLUMN not in (rows.fieldnames or ()):
-            raise UserError(f"{table} has no column {COLUMN!r}: name the column of paths so")
-        for row in rows:
-            yield str(table.parent / row[COLUMN])
+        try:
+            if COLUMN not in (rows.fieldnames or ()):
+                raise UserError(f"{table} has no column {COLUMN!r}: name the column of paths so")
+            for row in rows:
+                if not row[COLUMN]:
+                    raise UserError(f"{table} has no path in line {rows.line_num}: fill it in")
+                yield str(table.parent / row[COLUMN])
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise UserError(f"{table} is no CSV file in UTF-8 ({error}): save it as one") from error

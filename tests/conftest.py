@@ -55,10 +55,8 @@ def trained(tmp_path_factory):
     training.save(model, {"classes": list(layouts.NEU_CLASSES)}, folder)
     squares = np.random.default_rng(0).integers(0, 255, (36, 32, 32, 1), dtype=np.uint8)
     images = squares, np.arange(36) % 6
-    costs = limits.Costs(miss=20, review=1)
-    found = limits.fit(
-        load_predictor(folder), images, images, costs, novel=0.1, corruption=1, seed=0
-    )
+    costs = limits.Costs(miss=20, review=1, novel=0.1)
+    found = limits.fit(load_predictor(folder), images, images, costs, corruption=1, seed=0)
     found.save(folder)
     return folder
 

@@ -95,6 +95,23 @@ def test_corrections_that_cannot_be_taken_in(session, split, outputs, change, wo
         corrections.add_to(split, outputs / "none.csv")
 
 
+def test_the_last_correction_counts(session, outputs):
+    entry = session.entries[0]
+    for label in ("scratches", "patches"):
+        session.correct(entry, label)
+    assert corrections.read(outputs / "tiny" / "corrections.csv")["corrected"].tolist() == [
+        "patches"
+    ]
+    (outputs / "empty.csv").write_text("")
+    with pytest.raises(UserError, match="name a file that the demo wrote"):
+        corrections.read(outputs / "empty.csv")
+
+
+def test_a_still_shows_files_that_cannot_be_read(session):
+    shown = cards.still(Session(session.predictor), [("text.jpg", b"none")], 3)
+    assert "text.jpg is not a readable image" in shown
+
+
 def test_cards_escape_names_and_mark_verdicts_by_words(session):
     entry = session.entries[0]
     entry.name = "<b>.png"

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -80,6 +81,49 @@ def test_sources(folder, tmp_path):
         worklist.write(str(tmp_path / "empty"), tmp_path / "images.txt")
 
 
+def test_tables_of_spreadsheets(tmp_path):
+    marked, wrong = tmp_path / "marked.csv", tmp_path / "wrong.csv"
+    marked.write_bytes("path\ngrün.png\n".encode("utf-8-sig"))
+    assert list(worklist.find(str(marked))) == [str(tmp_path / "grün.png")]
+    for content, words in (
+        ("path\ngrün.png\n".encode("cp1252"), "no CSV file in UTF-8"),
+        (b"line,path\n1,a.png\n2\n", "no path in line 3"),
+    ):
+        wrong.write_bytes(content)
+        with pytest.raises(UserError, match=words):
+            list(worklist.find(str(wrong)))
+
+
+def test_a_folder_of_broken_files_is_a_table_of_errors(trained, tmp_path):
+    broken, run = tmp_path / "broken", tmp_path / "run"
+    broken.mkdir()
+    (broken / "cut.png").write_bytes(b"\x89PNG no more")
+    inspection.inspect(str(broken), run, str(trained), "keras", alone)
+    [row] = rows_of(run)
+    assert "cut.png" in row["error"]
+    page = inspection_page.write(run, inspection_page.summarize(run, 5)).read_text()
+    assert "cut.png is not a readable image" in page
+
+
+def test_a_whole_inspection_says_so(folder, trained, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(folder)
+    inspection.inspect("line_2", tmp_path / "run", str(trained), "keras", alone)
+    assert not capsys.readouterr().out
+    inspection.inspect(str(folder / "line_2"), tmp_path / "run", str(trained), "keras", alone)
+    assert "All 72 images of the list are inspected" in capsys.readouterr().out
+    monkeypatch.chdir(folder.parent)
+    with pytest.raises(UserError, match="choose another RUN"):
+        inspection.inspect("line_2", tmp_path / "run", str(trained), "keras", alone)
+
+
+def test_a_model_trained_again_is_loaded_again(trained, tmp_path):
+    model = tmp_path / "model"
+    shutil.copytree(trained, model)
+    first, _ = inspection._loaded(model, "keras", "one")
+    assert inspection._loaded(model, "keras", "one")[0] is first
+    assert inspection._loaded(model, "keras", "two")[0] is not first
+
+
 def test_names_of_any_kind_are_one_row_each(trained, gray, tmp_path):
     from PIL import Image
 
@@ -136,8 +180,8 @@ def test_killed_and_started_again_it_goes_on(folder, trained, tmp_path):
 class DyingTask(inspection.Task):
     """A task whose worker dies at its second chunk, once."""
 
-    def __init__(self, folder, mark):
-        super().__init__(folder, "keras")
+    def __init__(self, mark, *model):
+        super().__init__(*model)
         self.mark = mark
 
     def __call__(self, names):
@@ -152,7 +196,7 @@ def test_a_worker_that_dies_loses_nothing(folder, trained, tmp_path, monkeypatch
 
     undisturbed, run, mark = tmp_path / "undisturbed", tmp_path / "run", tmp_path / "died"
     inspection.inspect(str(folder), undisturbed, str(trained), "keras", alone)
-    monkeypatch.setattr(inspection, "Task", lambda path, backend: DyingTask(path, str(mark)))
+    monkeypatch.setattr(inspection, "Task", partial(DyingTask, str(mark)))
     with workers.started(count=1) as several:
         inspection.inspect(str(folder), run, str(trained), "keras", several)
     assert mark.exists()
@@ -204,9 +248,9 @@ def asked():
     """A predictor of `texture`, with limits."""
     predictor = Predictor(ByLevel(), [f"level {at}" for at in range(6)], "by level", 40)
     squares, numbers = texture(seed=0)
-    costs = limits.Costs(miss=5, review=1)
+    costs = limits.Costs(miss=5, review=1, novel=0.01)
     both = (squares, numbers), (squares, numbers)
-    predictor.trust = limits.fit(predictor, *both, costs, novel=0.01, corruption=0, seed=0)
+    predictor.trust = limits.fit(predictor, *both, costs, corruption=0, seed=0)
     return predictor
 
 

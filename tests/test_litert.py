@@ -1,10 +1,24 @@
 """LiteRT answers as Keras does."""
 
+import shutil
+
 import numpy as np
 import pytest
 
 from nbutils import answering, litert
+from nbutils.paths import UserError
 from nbutils.predict import load_predictor
+
+
+def test_a_file_of_other_classes_is_refused(trained, tmp_path):
+    folder = tmp_path / "model"
+    shutil.copytree(trained, folder)
+    model = load_predictor(folder).model
+    answering.write(answering.answering(model), folder / "model.tflite")
+    assert load_predictor(folder, "litert").network.width > 6
+    answering.write(model, folder / "model.tflite")
+    with pytest.raises(UserError, match=r"model\.tflite does not fit model\.json"):
+        load_predictor(folder, "litert")
 
 
 def test_batches_of_any_size_in_order(trained, tmp_path):

@@ -61,6 +61,7 @@ def test_a_batch_is_inspected(run, trained, tmp_path):
     split = pd.read_csv(folder / "split.csv")
     table = pd.read_csv(folder / "inspections.csv", comment="#")
     assert list(table["path"]) == list(split.loc[split["part"] == "test", "path"])
+    assert set(table["notice"]) == {"SYNTHETIC"}
     assert "Review queue" in (folder / "inspection.html").read_text()
 
 

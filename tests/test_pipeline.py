@@ -1,5 +1,8 @@
 """The command line around the notebooks."""
 
+import os
+import sys
+
 import nbformat
 import pytest
 
@@ -31,6 +34,23 @@ def test_parameters_reach_the_notebooks_that_declare_them(notebooks, capfd):
     assert pipeline.main(["--run", "one", "-p", "COUNT", "7", "-p", "FAIL", "0"]) == 0
     assert "one 7" in capfd.readouterr().out
     assert (paths.OUTPUTS / "one" / "report.html").exists()
+
+
+def test_relative_paths_are_those_of_the_caller(notebooks, tmp_path, monkeypatch, capfd):
+    write(notebooks / "01_write.ipynb", "RUN = 'x'  # run", "import os; print(os.getcwd())")
+    monkeypatch.chdir(tmp_path)
+    assert pipeline.main(["--run", "one", "--only", "01"]) == 0
+    assert f"{tmp_path}\n" in capfd.readouterr().out
+
+
+def test_what_kernels_write_goes_to_the_log_and_stderr_comes_back(tmp_path, capfd):
+    before = sys.stderr
+    with pipeline._kernels_log(tmp_path / "kernels.log"):
+        os.write(2, b"of a kernel")
+        print("of the pipeline", file=sys.stderr)
+    assert sys.stderr is before
+    assert (tmp_path / "kernels.log").read_text() == "of a kernel"
+    assert capfd.readouterr().err == "of the pipeline\n"
 
 
 @pytest.mark.parametrize(

@@ -86,6 +86,17 @@ def test_spoiled_models(trained, tmp_path, spoil, words):
     assert "02_training" in str(caught.value)
 
 
+def test_only_a_model_with_limits_that_knows_the_classes_is_judged(trained, tmp_path):
+    folder = tmp_path / "model"
+    shutil.copytree(trained, folder)
+    assert predict.load_judged(folder, ["scratches", "patches"]).trust
+    with pytest.raises(UserError, match="does not know dent"):
+        predict.load_judged(folder, ["dent", "patches"])
+    (folder / "limits.json").unlink()
+    with pytest.raises(UserError, match="has no limits: run 02_training"):
+        predict.load_judged(folder, ["patches"])
+
+
 def test_a_model_with_code_is_refused(trained, tmp_path):
     from nbutils.backend import keras
 

@@ -27,6 +27,13 @@ def test_fixed_tests_on_the_numbers_above_240():
     assert (counts["validation"] >= 30).all()
 
 
+def test_a_class_is_left_out_by_its_name(split):
+    left = splits.without(split, "scratches")
+    assert set(left["label"]) == set(split["label"]) - {"scratches"}
+    with pytest.raises(UserError, match="'scratch' is no class of the split"):
+        splits.without(split, "scratch")
+
+
 @pytest.mark.parametrize("kind", splits.KINDS)
 def test_same_seed_same_split_and_other_seed_other_split(kind):
     table = numbered()

@@ -70,11 +70,20 @@ def test_too_few_images_of_calibration_give_sets_of_all_classes():
 def test_the_cheapest_confidence_weighs_misses_against_reviews():
     chances = np.array([[0.9, 0.1], [0.8, 0.2], [0.7, 0.3], [0.6, 0.4]])
     numbers = np.array([0, 0, 1, 0])
-    assert limits.cheapest(chances, numbers, limits.Costs(miss=20, review=1)) == 0.8
-    assert limits.cheapest(chances, numbers, limits.Costs(miss=0.5, review=1)) == 0.6
+    assert limits.cheapest(chances, numbers, limits.Costs(20, 1, 0)) == 0.8
+    assert limits.cheapest(chances, numbers, limits.Costs(0.5, 1, 0)) == 0.6
     table = limits.risk_coverage(chances, numbers)
     assert table["coverage"].tolist() == [0.25, 0.5, 0.75, 1]
     assert table["risk"].tolist() == pytest.approx([0, 0, 1 / 3, 1 / 4])
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [((0, 1, 0.1), "MISS_COST 0"), ((5, -1, 0.1), "REVIEW_COST -1"), ((5, 1, 1), "NOVEL_SHARE 1")],
+)
+def test_costs_that_cannot_be(values, words):
+    with pytest.raises(UserError, match=words):
+        limits.Costs(*values)
 
 
 def test_distances_are_one_for_the_known_and_more_for_the_unknown():
