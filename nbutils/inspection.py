@@ -42,8 +42,8 @@ def inspect(source: str, run: Path, model: str, backend: str, workers: Map) -> P
     Returns
     -------
     The table, in the order of the list: path, sha256 (of the file), label, confidence, candidates,
-    novelty, verdict, reasons, a probability for each class, what `drift.DESCRIBED` names, error; and
-    a notice in a SYNTHETIC run.
+    novelty, verdict, reasons, a probability for each class, what `drift.DESCRIBED` names, error;
+    and a notice in a SYNTHETIC run.
     """
     folder = find_model(model).resolve()
     predictor = load_predictor(folder, backend)
