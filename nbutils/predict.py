@@ -47,10 +47,10 @@ def load_predictor(run_or_folder: str | Path | None = None, backend: str = "kera
     return load(file, classes, folder.name, card.get("views", 1), limits)
 
 
-def load_judged(run_or_folder: str | Path, labels: Iterable[str]) -> Predictor:
-    """Load a model that is to be measured on images of these classes.
+def load_judged(run_or_folder: str | Path, labels: Iterable[str] = ()) -> Predictor:
+    """Load a model that is to be measured, on images of these classes if any are named.
 
-    Raises UserError also if it has no limits, or does not know all of the classes.
+    Raises UserError also if it has no limits, or does not know these classes.
     """
     predictor = load_predictor(run_or_folder)
     if not predictor.trust:
