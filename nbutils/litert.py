@@ -12,6 +12,7 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
 from nbutils.paths import UserError
+from nbutils.quiet import quietly
 
 
 def cores() -> int:
@@ -71,8 +72,9 @@ class _Runner:
 
     def __init__(self, file: str, threads: int):
         try:
-            self._interpreter = Interpreter(file, num_threads=threads)
-            self._interpreter.allocate_tensors()
+            with quietly():
+                self._interpreter = Interpreter(file, num_threads=threads)
+                self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise UserError(
                 f"{file} cannot be loaded ({error}): write it again by python -m nbutils.export"

@@ -23,6 +23,7 @@ from nbutils.paths import UserError
 DEFAULT_RUN = "custom_cnn"
 ONE_MODEL = {"01", "02", "03", "04", "05"}  # the way of one model; the others compare
 QUICK = {"EPOCHS": 2}
+WIDGET = "application/vnd.jupyter.widget-view+json"
 FOLDED_CODE = """
 {%- extends 'lab/index.html.j2' -%}
 {% block input_group %}
@@ -138,6 +139,17 @@ def _execute(notebook: Path, executed: Path, parameters: dict) -> None:
             beside.replace(failed)
             where = f"{notebook.name} failed in cell {error.cell_index + 1} ({failed})"
             raise UserError(f"{where}:\n{error.ename}: {error.evalue}") from error
+        _drop_widgets(beside)
+
+
+def _drop_widgets(notebook: Path) -> None:
+    """Remove bars and panels from an executed copy: without a kernel they show nothing of use."""
+    copy = nbformat.read(notebook, as_version=4)
+    copy.metadata.pop("widgets", None)
+    for cell in copy.cells:
+        if cell.cell_type == "code":
+            cell.outputs = [one for one in cell.outputs if WIDGET not in one.get("data", {})]
+    nbformat.write(copy, notebook)
 
 
 class _Screen:

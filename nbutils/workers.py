@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
+import dask
 from distributed import Client, LocalCluster
 
 from nbutils.litert import cores
@@ -11,6 +12,7 @@ from nbutils.paths import UserError
 
 AHEAD = 3  # tasks that each worker has waiting, so that it never does
 ATTEMPTS = 5  # of a task whose worker dies
+MUCH = "1 GB"  # that a function may hold before Dask warns of it
 
 
 @contextmanager
@@ -59,7 +61,8 @@ def _map(client: Client, function: Callable, items: Iterable) -> Iterator:
     The function goes out as a task of its own, so that what it holds is sent to a worker once, and
     again to those that come in the place of one that died.
     """
-    held = client.submit(_hold, _Held(function), pure=False, retries=ATTEMPTS)
+    with dask.config.set({"distributed.admin.large-graph-warning-threshold": MUCH}):
+        held = client.submit(_hold, _Held(function), pure=False, retries=ATTEMPTS)
     running = deque()
     for item in items:
         running.append(client.submit(_apply, held, item, pure=False, retries=ATTEMPTS))

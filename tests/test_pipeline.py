@@ -43,6 +43,14 @@ def test_relative_paths_are_those_of_the_caller(notebooks, tmp_path, monkeypatch
     assert f"{tmp_path}\n" in capfd.readouterr().out
 
 
+def test_copies_have_no_dead_bars(notebooks, capfd):
+    code = "from tqdm.auto import tqdm\nprint(sum(tqdm(range(3))))"
+    write(notebooks / "01_write.ipynb", "RUN = 'x'  # run", code)
+    assert pipeline.main(["--run", "one", "--only", "01"]) == 0
+    copy = (paths.OUTPUTS / "one" / "notebooks" / "01_write.ipynb").read_text()
+    assert "3\\n" in copy and "widget" not in copy
+
+
 def test_what_kernels_write_goes_to_the_log_and_stderr_comes_back(tmp_path, capfd):
     before = sys.stderr
     with pipeline._kernels_log(tmp_path / "kernels.log"):
