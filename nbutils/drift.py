@@ -93,7 +93,11 @@ def test(tables: Iterable[pd.DataFrame], usual: Usual) -> pd.DataFrame:
         values = spread(rows[list(DESCRIPTORS)].to_numpy(float))
         total += standardised(values, numbers, usual.means, usual.deviations).sum(axis=0)
         count += np.bincount(numbers, minlength=len(usual.classes))
-    found = ratios(total, count, usual.between)
+    shift, expected = shifts(total, count, usual.between)
+    ratio = np.abs(shift) / expected
+    found = pd.DataFrame(
+        {"descriptor": DESCRIPTORS, "shift": shift, "expected": expected, "ratio": ratio}
+    )
     statistic, limit = float(found["ratio"].max()), float(usual.limit)
     drifted = statistic > limit if count.sum() >= FEWEST else None
     found.attrs = {"images": int(count.sum()), "statistic": statistic, "limit": limit,
@@ -130,8 +134,10 @@ def words(found: pd.DataFrame) -> str:
     return f"DRIFT ({numbers}): {changes}. Look at camera and light, and at the review queue."
 
 
-def ratios(total: np.ndarray, count: np.ndarray, between: np.ndarray) -> pd.DataFrame:
-    """Hold the mean of a batch against how far it scatters without drift.
+def shifts(
+    total: np.ndarray, count: np.ndarray, between: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean of a batch, and how far it scatters without drift, for each descriptor.
 
     Parameters
     ----------
@@ -143,7 +149,4 @@ def ratios(total: np.ndarray, count: np.ndarray, between: np.ndarray) -> pd.Data
         As in `Usual`.
     """
     images = max(count.sum(), 1)
-    expected = np.sqrt(np.sum((count / images) ** 2) * between + 1 / images)
-    shift = total / images
-    facts = {"shift": shift, "expected": expected, "ratio": np.abs(shift) / expected}
-    return pd.DataFrame({"descriptor": DESCRIPTORS, **facts})
+    return total / images, np.sqrt(np.sum((count / images) ** 2) * between + 1 / images)

@@ -96,7 +96,8 @@ def _drawn(held, numbers, stretch, between, seed: int) -> np.ndarray:
         among = np.flatnonzero(stretch == stretches[np.searchsorted(classes, numbers)])
         rows = rng.choice(among, BATCH)
         count = np.bincount(numbers[rows], minlength=len(classes))
-        found[draw] = drift.ratios(held[rows].sum(axis=0), count, between)["ratio"].max()
+        shift, expected = drift.shifts(held[rows].sum(axis=0), count, between)
+        found[draw] = np.max(np.abs(shift) / expected)
     return found
 
 
