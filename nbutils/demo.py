@@ -141,22 +141,26 @@ class Panel(Controls):
         """Wait until maps are wanted, and compute those that this page lacks, again and again."""
         while self.wanted.wait():
             self.wanted.clear()
-            while True:
-                evidence, maps = self.evidence, self.maps  # of this session, if another begins
-                lacking = [one for one in self.seen if not one.error and id(one) not in maps]
-                lacking = lacking[:AT_ONCE]
-                if not lacking:
-                    break
-                grays = [entry.gray for entry in lacking]
-                try:
-                    heats = evidence.heats(grays, [entry.prediction.label for entry in lacking])
-                except UserError as error:
-                    self._say(str(error), wrong=True)
-                    break
-                maps.update(zip(map(id, lacking), heats, strict=True))
-                if evidence is self.evidence:
-                    for entry in lacking:
-                        self._card(entry)
+            while self._explain_some():
+                pass
+
+    def _explain_some(self) -> bool:
+        """Compute some of the maps that this page lacks; tell whether to go on."""
+        evidence, maps = self.evidence, self.maps  # of this session, if another begins
+        lacking = [one for one in self.seen if not one.error and id(one) not in maps][:AT_ONCE]
+        if not lacking:
+            return False
+        labels = [entry.prediction.label for entry in lacking]
+        try:
+            heats = evidence.heats([entry.gray for entry in lacking], labels)
+        except UserError as error:
+            self._say(str(error), wrong=True)
+            return False
+        maps.update(zip(map(id, lacking), heats, strict=True))
+        if evidence is self.evidence:
+            for entry in lacking:
+                self._card(entry)
+        return True
 
     def _card(self, entry: Entry) -> widgets.Widget:
         """Return the widget of a file, made once and brought up to date."""

@@ -48,8 +48,8 @@ def inspect(source: str, run: Path, model: str, backend: str, workers: Map) -> P
     folder = find_model(model).resolve()
     predictor = load_predictor(folder, backend)
     weights = _begin(source, run, folder, backend)
-    notice = ["SYNTHETIC"] if paths.is_synthetic(run) else []
-    columns = [*_columns(predictor), *(["notice"] if notice else [])]
+    marks = {"notice": "SYNTHETIC"} if paths.is_synthetic(run) else {}
+    columns = [*_columns(predictor), *marks]
     done = _whole_rows(run / TABLE, columns)
     chunks = _chunks(worklist.read(run / LIST, done))
     total, start = worklist.count(run / LIST), time.perf_counter()
@@ -58,7 +58,7 @@ def inspect(source: str, run: Path, model: str, backend: str, workers: Map) -> P
     bar = tqdm(total=total, initial=done, desc="Inspecting", unit="image")
     with bar, (run / TABLE).open("a", newline="", encoding="utf-8") as file:
         for rows in workers(Task(folder, backend, weights), chunks):
-            csv.writer(file, lineterminator="\n").writerows([*row, *notice] for row in rows)
+            csv.writer(file, lineterminator="\n").writerows([*row, *marks.values()] for row in rows)
             file.flush()
             bar.update(len(rows))
     if total > done:

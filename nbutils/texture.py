@@ -39,7 +39,8 @@ def describe(squares: np.ndarray) -> np.ndarray:
 
     Images are uint8 (images, size, size, 1), histograms float (images, 54).
     """
-    return Memory(paths.OUTPUTS / "cache", verbose=0).cache(compute)(squares, RADII)
+    kept = Memory(paths.OUTPUTS / "cache", verbose=0).cache(compute)
+    return kept(squares, RADII)  # named, so that other radii are other results
 
 
 def compute(squares: np.ndarray, radii: tuple[int, ...] = RADII) -> np.ndarray:
