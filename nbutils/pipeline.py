@@ -1,72 +1,87 @@
-"""Run the notebooks in order, headless, into one folder.
+"""The notebooks run in order, headless, into one run, with one report."""
 
-python -m nbutils.pipeline [--run NAME] [--data DIR] [--only 02,03] [-p NAME VALUE] [--quick]
-"""
-
-import argparse
 import ast
-import os
+import base64
+import html
+import io
+import re
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import papermill
+from nbclient.exceptions import DeadKernelError
 from nbconvert import HTMLExporter
+from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
-from tqdm import tqdm
+from PIL import Image
+from tqdm.contrib import DummyTqdmFile
 
-from nbutils import paths
-from nbutils.paths import UserError
+from nbutils import runs
+from nbutils.data import datasets
+from nbutils.runs import UserError
 
-DEFAULT_RUN = "custom_cnn"
-ONE_MODEL = {"01", "02", "03", "04", "05"}  # the way of one model; the others compare
+ONE_MODEL = {"01", "02", "03", "04", "05"}  # about one model; the others compare
 QUICK = {"EPOCHS": 2}
+NUMBERED = "[0-9][0-9]_*.ipynb"
+KERNEL_OPTIONS = ["--log-level=CRITICAL"]  # else they warn of TCP, and tell how they are ended
 WIDGET = "application/vnd.jupyter.widget-view+json"
-FOLDED_CODE = """
-{%- extends 'lab/index.html.j2' -%}
-{% block input_group %}
-<details style="margin-left: 5em"><summary>code</summary>{{ super() }}</details>
-{% endblock input_group %}
-"""
+TEMPLATE = runs.PACKAGE / "apps" / "templates" / "pipeline_report.html.j2"
+TOC_LEVELS = 2  # of headings in the table of contents
+FENCE = "```"  # around code in prose
+QUALITY = 85  # of the report's images, of 100
 
 
 def notebooks() -> dict[str, Path]:
     """Return all notebooks by their numbers, in order."""
-    return {file.name[:2]: file for file in sorted(paths.NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))}
+    return {file.name[:2]: file for file in sorted(runs.NOTEBOOKS.glob(NUMBERED))}
 
 
-def select(only: str | None = None) -> list[Path]:
+def select(only: str = "") -> list[Path]:
     """Return the notebooks of `ONE_MODEL`, or those with the numbers named (`"02,03"`), in order.
 
     Raises UserError for a number that no notebook has.
     """
     known = notebooks()
-    wanted = only.split(",") if only else ONE_MODEL & known.keys()
+    wanted = [number.strip() for number in only.split(",")] if only else ONE_MODEL & known.keys()
     unknown = [number for number in wanted if number not in known]
     if unknown:
         raise UserError(f"no notebook {', '.join(unknown)}: choose from {', '.join(known)}")
     return [known[number] for number in sorted(set(wanted))]
 
 
-def parameters_of(notebook: Path) -> dict:
+def parameters_of(notebook: Path) -> dict[str, Any]:
     """Return the names in the parameters cell of a notebook with their defaults."""
-    found = papermill.inspect_notebook(str(notebook))
-    return {name: ast.literal_eval(entry["default"]) for name, entry in found.items()}
+    cell = papermill.inspect_notebook(str(notebook))
+    return {name: ast.literal_eval(entry["default"]) for name, entry in cell.items()}
 
 
-def run(notebooks: Sequence[Path], folder: Path, parameters: dict) -> Path:
-    """Execute notebooks and collect them in one report.
+def run(
+    name: str = "",
+    data: str = "",
+    only: str = "",
+    parameters: Mapping[str, Any] | None = None,
+    quick: bool = False,
+) -> Path:
+    """Execute notebooks into a run and collect them in one report.
 
     Parameters
     ----------
-    notebooks
-        In the order to run.
-    folder
-        Of the run; receives `notebooks/` (executed copies) and `report.html`.
+    name
+        Of the run; default the name of the data.
+    data
+        Folder with the images; default as `datasets.find_source` searches.
+    only
+        Numbers of notebooks, as `select` takes them.
     parameters
-        Each goes to the notebooks that declare it.
+        Each goes to the notebooks that declare it, as the type of its default. A `NAME` for the
+        model that 02 trains is the `MODEL` of the notebooks after it.
+    quick
+        Train for two epochs.
 
     Returns
     -------
@@ -75,42 +90,36 @@ def run(notebooks: Sequence[Path], folder: Path, parameters: dict) -> Path:
     Raises
     ------
     UserError
-        If a parameter is declared nowhere or has another type than its default, or if a notebook
-        fails; what ran before is kept.
+        If there are no such data, notebooks or parameters, before anything is written; or if a
+        notebook fails; what ran before is kept.
     """
-    declared = {notebook: parameters_of(notebook) for notebook in notebooks}
+    chosen = select(only)
+    declared = {notebook: parameters_of(notebook) for notebook in chosen}
+    values = _typed(dict(parameters or {}), declared)
+    if data:
+        values["DATA_DIR"] = data
+    if data or not name:
+        source = datasets.find_source(values.get("DATA_DIR"))
+        name = name or source.name
+    folder = runs.create_run(name)
+    values = (QUICK if quick else {}) | values | {"RUN": name}
+    for at, notebook in enumerate(chosen, start=1):
+        print(f"[{at}/{len(chosen)}] {notebook.stem}", flush=True)
+        _execute(notebook, folder, _own(values, declared[notebook]))
+    return write_report(folder)
+
+
+def _typed(parameters: dict[str, Any], declared: Mapping[Path, dict]) -> dict[str, Any]:
+    """Return parameters as the types of their defaults; text is read as Python would."""
     defaults = {name: value for own in declared.values() for name, value in own.items()}
-    parameters = {name: _typed(name, value, defaults) for name, value in parameters.items()}
-    executed = folder / "notebooks"
-    executed.mkdir(parents=True, exist_ok=True)
-    with _kernels_log(executed / "kernels.log"):
-        for at, notebook in enumerate(notebooks, start=1):
-            print(f"[{at}/{len(notebooks)}] {notebook.stem}", flush=True)
-            own = {name: parameters[name] for name in parameters if name in declared[notebook]}
-            _execute(notebook, executed, own)
-    return _report(sorted(executed.glob("[0-9][0-9]_*.ipynb")), folder)
-
-
-@contextmanager
-def _kernels_log(log: Path) -> Iterator[None]:
-    """Send what kernels write past their notebooks into a log; the bars stay on the screen."""
-    before, screen = sys.stderr, os.dup(2)
-    with log.open("wb") as file, os.fdopen(screen, "w") as sys.stderr:
-        os.dup2(file.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(screen, 2)
-            sys.stderr.flush()
-            sys.stderr = before
-
-
-def _typed(name: str, value, defaults: dict):
-    """Return a parameter's value as its default's type; words are read as Python would."""
-    if name not in defaults:
+    unknown = sorted(parameters.keys() - defaults.keys())
+    if unknown:
         known = ", ".join(sorted(defaults))
-        raise UserError(f"no notebook of this run has {name}: choose from {known}")
-    default = defaults[name]
+        raise UserError(f"no notebook of this run has {unknown[0]}: choose from {known}")
+    return {name: _as_default(name, value, defaults[name]) for name, value in parameters.items()}
+
+
+def _as_default(name: str, value: Any, default: Any) -> Any:
     if isinstance(value, str) and not isinstance(default, str):
         with suppress(ValueError, SyntaxError):
             value = ast.literal_eval(value)
@@ -121,25 +130,41 @@ def _typed(name: str, value, defaults: dict):
     return value
 
 
-def _execute(notebook: Path, executed: Path, parameters: dict) -> None:
-    """Execute a notebook into `executed`; a failing one is kept there as `failed_...`."""
+def _own(values: Mapping[str, Any], declared: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values that a notebook declares."""
+    if values.get("NAME") and "NAME" not in declared:
+        values = {**values, "MODEL": values["NAME"]}
+    return {name: values[name] for name in values if name in declared}
+
+
+def _execute(notebook: Path, run: Path, parameters: dict[str, Any]) -> None:
+    """Execute a notebook into `notebooks/` of a run; a failing one is kept as `failed_...`."""
+    executed = run / "notebooks"
+    executed.mkdir(exist_ok=True)
     failed = executed / f"failed_{notebook.name}"
     failed.unlink(missing_ok=True)
-    with paths.replacing(executed / notebook.name) as beside:
+    with runs.atomic_write(executed / notebook.name) as tmp:
         try:
             papermill.execute_notebook(
                 str(notebook),
-                str(beside),
+                str(tmp),
                 parameters,
                 kernel_name="python3",
-                progress_bar={"file": sys.stderr, "leave": False} if sys.stderr.isatty() else False,
-                stdout_file=_Screen(),
+                extra_arguments=KERNEL_OPTIONS,
+                progress_bar={"leave": False} if sys.stderr.isatty() else False,
+                stdout_file=DummyTqdmFile(sys.stdout),
             )
-        except PapermillExecutionError as error:
-            beside.replace(failed)
-            where = f"{notebook.name} failed in cell {error.cell_index + 1} ({failed})"
-            raise UserError(f"{where}:\n{error.ename}: {error.evalue}") from error
-        _drop_widgets(beside)
+        except (PapermillExecutionError, DeadKernelError) as error:
+            tmp.replace(failed)
+            raise UserError(f"{notebook.name} failed {_reason(error)} ({failed})") from error
+        _drop_widgets(tmp)
+
+
+def _reason(error: PapermillExecutionError | DeadKernelError) -> str:
+    if isinstance(error, DeadKernelError):
+        return "since its kernel died, of too little memory or a signal"
+    kind = "" if error.ename == UserError.__name__ else f"{error.ename}: "
+    return f"in cell {error.cell_index + 1}: {kind}{error.evalue}"
 
 
 def _drop_widgets(notebook: Path) -> None:
@@ -152,57 +177,106 @@ def _drop_widgets(notebook: Path) -> None:
     nbformat.write(copy, notebook)
 
 
-class _Screen:
-    """Prints what notebooks print, above the progress bar."""
-
-    def write(self, text: str) -> None:
-        tqdm.write(text, file=sys.stdout, end="")
-
-    def flush(self) -> None:
-        sys.stdout.flush()
-
-
-def _report(notebooks: Sequence[Path], folder: Path) -> Path:
-    """Join executed notebooks into one HTML page with the code folded away."""
-    whole = nbformat.read(notebooks[0], as_version=4)
-    for notebook in notebooks[1:]:
-        whole.cells += nbformat.read(notebook, as_version=4).cells
-    whole.cells = [cell for cell in whole.cells if cell.cell_type != "code" or cell.outputs]
-    exporter = HTMLExporter(raw_template=FOLDED_CODE, embed_images=True)
-    title = f"{folder.name}{' (SYNTHETIC images)' if paths.is_synthetic(folder) else ''}"
-    page, _ = exporter.from_notebook_node(whole, resources={"metadata": {"name": title}})
-    report = folder / "report.html"
-    with paths.replacing(report) as beside:
-        beside.write_text(page, encoding="utf-8")
-    return report
+def write_report(run: Path) -> Path:
+    """Join the executed notebooks of a run into one page with the code folded away."""
+    files = sorted((run / "notebooks").glob(NUMBERED))
+    names = [file.stem for file in files]
+    cells = [cell for file in files for cell in _shown(_sections(file), names)]
+    exporter = HTMLExporter(template_file=str(TEMPLATE), exclude_anchor_links=True)
+    facts = {
+        "title": f"{run.name}{' (SYNTHETIC images)' if runs.is_synthetic(run) else ''}",
+        "date": f"{datetime.now().astimezone():%Y-%m-%d %H:%M}",
+        "models": list(_results(run)),
+        "contents": list(_headings(cells)),
+    }
+    joined = nbformat.v4.new_notebook(cells=cells)
+    page, _ = exporter.from_notebook_node(joined, resources={"report": facts})
+    with runs.atomic_write(run / runs.REPORT) as tmp:
+        tmp.write_text(page, encoding="utf-8")
+    return run / runs.REPORT
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; return its exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m nbutils.pipeline", description="Run the notebooks into one folder."
-    )
-    parser.add_argument("--run", default=DEFAULT_RUN, help="folder below outputs/ (%(default)s)")
-    parser.add_argument("--data", help="folder with the images (default: search)")
-    parser.add_argument("--only", metavar="NUMBERS", help="such as 02,03 (default: 01 to 05)")
-    parser.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
-    parser.add_argument("--quick", action="store_true", help="two epochs, to see it work")
-    chosen = parser.parse_args(arguments)
-    parameters = {"RUN": chosen.run}
-    if chosen.data:
-        parameters["DATA_DIR"] = str(Path(chosen.data).expanduser().resolve())
-    if chosen.quick and "02" in (chosen.only or "02"):
-        parameters |= QUICK
-    parameters |= dict(chosen.p)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    try:
-        report = run(select(chosen.only), paths.run_folder(chosen.run), parameters)
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 1
-    print(f"report: {report}")
-    return 0
+def _results(run: Path) -> Iterator[dict[str, Any]]:
+    """Read what each model of a run measured on its test images."""
+    for file in sorted(run.glob(f"*/{runs.METRICS}")):
+        yield {"model": file.parent.name, **runs.read_json(file)["test"]}
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def _sections(notebook: Path) -> list[NotebookNode]:
+    """Return the cells of an executed notebook, cut at headings, each with an id of its own."""
+    cells = []
+    for cell in nbformat.read(notebook, as_version=4).cells:
+        if cell.cell_type == "markdown" and FENCE not in cell.source:
+            parts = re.split(r"^(?=#+ )", cell.source, flags=re.MULTILINE)
+            cells += [nbformat.v4.new_markdown_cell(part) for part in parts if part.strip()]
+        else:
+            cells.append(cell)
+    for at, cell in enumerate(cells):
+        cell.id = f"{notebook.stem}-{at}" if at else notebook.stem
+    return cells
+
+
+def _shown(cells: Sequence[NotebookNode], names: Sequence[str]) -> list[NotebookNode]:
+    """Return the cells of a notebook that have something to say in the report."""
+    for cell in cells:
+        if cell.cell_type == "code":
+            cell.outputs = [one for one in cell.outputs if not _is_raw(one)]
+        else:
+            cell.source = _linked(cell.source, names)
+    shown = [cell for cell in cells if cell.cell_type == "markdown" or cell.get("outputs")]
+    shown = [cell for at, cell in enumerate(shown) if not _is_empty_section(shown, at)]
+    heading = ""
+    for cell in shown:
+        heading = _heading(cell)[1] or heading
+        for output in cell.get("outputs", []):
+            if "image/png" in output.get("data", {}):
+                output.data = NotebookNode({"text/html": _image(output.data["image/png"], heading)})
+    return shown
+
+
+def _image(png: str, alt: str) -> str:
+    """Return an image in base64 as HTML, as WebP, which is several times smaller."""
+    file = io.BytesIO()
+    with Image.open(io.BytesIO(base64.b64decode(png))) as image:
+        image.save(file, "WEBP", quality=QUALITY)
+    content = base64.b64encode(file.getvalue()).decode()
+    return f'<img alt="{html.escape(alt)}" src="data:image/webp;base64,{content}">'
+
+
+def _is_raw(output: NotebookNode) -> bool:
+    """Tell whether an output is but Python's description of an object."""
+    return output.output_type in ("execute_result", "display_data") and set(output.data) == {
+        "text/plain"
+    }
+
+
+def _linked(source: str, names: Sequence[str]) -> str:
+    """Turn links to other notebooks into links within the report, or into text."""
+
+    def link(match: re.Match) -> str:
+        text, name = match.groups()
+        return f"[{text}](#cell-id={name})" if name in names else text
+
+    return re.sub(r"\[([^\]]*)\]\((\d\d_\w+)\.ipynb\)", link, source)
+
+
+def _heading(cell: NotebookNode) -> tuple[int, str]:
+    """Return the level and the text of the heading that a cell begins with; level 0 without."""
+    match = re.match(r"(#+) +(.+)", cell.source) if cell.cell_type == "markdown" else None
+    return (len(match[1]), match[2].strip().replace("`", "")) if match else (0, "")
+
+
+def _is_empty_section(cells: Sequence[NotebookNode], at: int) -> bool:
+    """Tell whether a cell is a heading alone, with nothing below it."""
+    level, _ = _heading(cells[at])
+    if not level or "\n" in cells[at].source.strip():
+        return False
+    following = _heading(cells[at + 1])[0] if at + 1 < len(cells) else 1
+    return 0 < following <= level
+
+
+def _headings(cells: Sequence[NotebookNode]) -> Iterator[dict[str, Any]]:
+    for cell in cells:
+        level, text = _heading(cell)
+        if 0 < level <= TOC_LEVELS:
+            yield {"level": level, "text": text, "anchor": f"cell-id={cell.id}"}

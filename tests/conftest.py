@@ -1,13 +1,12 @@
 """What the tests share. All images are SYNTHETIC and small in number."""
 
-import json
-
 import numpy as np
 import pytest
 
-from nbutils import data, layouts, paths, splits, synthetic
+from nbutils import runs
+from nbutils.data import corruptions, datasets, splits, synthetic
 
-LONGEST = "test_notebooks_of_models.py"
+LONGEST = "test_notebooks.py"
 
 
 def pytest_collection_modifyitems(items):
@@ -18,47 +17,85 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture(scope="session")
 def stand_in(tmp_path_factory):
     """A folder with 12 SYNTHETIC images a class, in NEU-DET's layout."""
-    return synthetic.stand_in(tmp_path_factory.mktemp("data") / "SYNTHETIC", per_class=12)
+    return synthetic.write_dataset(tmp_path_factory.mktemp("data") / "SYNTHETIC", per_class=12)
 
 
 @pytest.fixture(scope="session")
 def table(stand_in):
     """The index of the stand-in."""
-    return data.index(stand_in)
+    return datasets.index_images(stand_in)
 
 
 @pytest.fixture(scope="session")
-def split(table, tmp_path_factory):
+def run(table, tmp_path_factory):
+    """The folder of a run, with the stand-in's `split.csv`."""
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    folder.mkdir()
+    splits.write_split(table, splits.make_split(table, "random", seed=0), folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def split(run):
     """The stand-in's split, read from a saved `split.csv`."""
-    run = tmp_path_factory.mktemp("split")
-    splits.write_split(table, splits.make_split(table, "random", seed=0), run)
     return splits.read_split(run)
 
 
 @pytest.fixture
 def outputs(tmp_path, monkeypatch):
     """An empty place for runs."""
-    monkeypatch.setattr(paths, "OUTPUTS", tmp_path / "outputs")
-    return paths.OUTPUTS
+    folder = tmp_path / "outputs"
+    folder.mkdir()
+    monkeypatch.setattr(runs, "OUTPUTS", folder)
+    return folder
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory):
-    """A run's folder with an untrained model and its limits, saved as `02_training` saves them."""
-    from nbutils import limits, models, training
-    from nbutils.predict import load_predictor
+def trained(run, split):
+    """The folder of an untrained model in `run`, saved with its policy as `02_training` does."""
+    from nbutils.inference import export, predictor
+    from nbutils.models import networks, training
 
-    folder = tmp_path_factory.mktemp("runs") / "tiny"
-    folder.mkdir()
+    folder = runs.create_model(run, networks.CUSTOM_CNN)
+    classes = sorted(split["label"].unique())
     training.set_seeds(0)
-    model = models.custom_cnn(classes=6, seed=0, size=32)
-    training.save(model, {"classes": list(layouts.NEU_CLASSES)}, folder)
-    squares = np.random.default_rng(0).integers(0, 255, (36, 32, 32, 1), dtype=np.uint8)
-    images = squares, np.arange(36) % 6
-    costs = limits.Costs(miss=20, review=1, novel=0.1)
-    found = limits.fit(load_predictor(folder), images, images, costs, corruption=1, seed=0)
-    found.save(folder)
+    model = networks.custom_cnn(len(classes), seed=0, size=32)
+    training.save_model(model, {"classes": classes, "tta_views": 1}, folder)
+    fit_policy(predictor.load_predictor(folder, "keras"), split, folder)
+    export.to_litert(predictor.load_predictor(folder, "keras"), folder / runs.LITERT_MODEL)
     return folder
+
+
+def fit_policy(predictor, split, folder):
+    """Fit a review policy and drift's reference as `02_training` does, and save them."""
+    from nbutils.uncertainty import calibration, conformal, drift, novelty, review
+
+    costs = review.ReviewCosts(false_accept=20, review=1, false_alarm_rate=0.1)
+    known = split[split["part"] != "test"]
+    images = datasets.read_images(known, predictor.size)
+    y = known["label"].map(predictor.classes.index).to_numpy()
+    held_out = (known["part"] == "validation").to_numpy()
+    validation_images, validation_y = corruptions.with_corrupted_copies(
+        images[held_out], y[held_out], strength=1.0, copies=2, seed=0
+    )
+    probabilities, _ = predictor.forward(validation_images)
+    temperature = calibration.fit_temperature(probabilities, validation_y)
+    calibrated = calibration.temperature_scale(probabilities, temperature)
+    curve = review.expected_cost(calibrated, validation_y, costs)
+    probabilities, embeddings = predictor.forward(images, tta_views=1)
+    distances = novelty.held_out_distances(embeddings, y)
+    thresholds = review.Thresholds(
+        temperature,
+        conformal.conformal_thresholds(calibrated, validation_y),
+        review.optimal_threshold(curve),
+        float(np.quantile(distances, 1 - costs.false_alarm_rate)),
+    )
+    review.ReviewPolicy(thresholds, novelty.fit_gaussians(embeddings, y)).save(folder)
+    statistics = np.array([drift.image_statistics(image) for image in images])
+    confidence = calibration.temperature_scale(probabilities, temperature).max(axis=1)
+    drift.fit_reference(
+        statistics, embeddings, distances, confidence, y, predictor.classes, seed=0
+    ).save(folder)
 
 
 @pytest.fixture
@@ -66,8 +103,3 @@ def gray():
     """Gray values with a gradient: uint8, 48 rows, 64 columns."""
     rows, columns = np.mgrid[:48, :64]
     return (2 * rows + 2 * columns).astype(np.uint8)
-
-
-def read_json(path):
-    """Read JSON."""
-    return json.loads(path.read_text(encoding="utf-8"))

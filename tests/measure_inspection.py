@@ -1,4 +1,4 @@
-"""Time `python -m nbutils.inspect` on SYNTHETIC images, few and many, by one and two workers.
+"""Time `steel inspect` on SYNTHETIC images, few and many, by one and two workers.
 
 python tests/measure_inspection.py [MODEL]
 
@@ -14,60 +14,72 @@ from pathlib import Path
 
 import pandas as pd
 import processes
+import serving
 from tqdm.auto import tqdm
 
-from nbutils import inspection, paths, synthetic
-from nbutils.predict import DEFAULT_MODEL
+from nbutils import runs
+from nbutils.data import synthetic
+from nbutils.inference.predictor import DEFAULT_MODEL
 
 DRAWN = 1_000
 FEW, MANY = 1_000, 50_000  # images; the many are links to those that are drawn
-PATIENCE = 0.5  # seconds between two looks at the memory
+PAUSE = 0.5  # seconds between two looks at the memory
 
 
 def linked(drawn: list[Path], count: int, folder: Path) -> Path:
     """Fill a folder with a number of files that are links to drawn images."""
-    for at in range(count):
-        place = folder / f"shift_{at // 1000:02d}"
-        place.mkdir(parents=True, exist_ok=True)
-        os.link(drawn[at % len(drawn)], place / f"SYNTHETIC_{at:05d}.jpg")
+    for number in range(count):
+        shift = folder / f"shift_{number // 1000:02d}"
+        shift.mkdir(parents=True, exist_ok=True)
+        os.link(drawn[number % len(drawn)], shift / f"SYNTHETIC_{number:05d}.jpg")
     return folder
 
 
-def inspected(source: Path, run: Path, model: str, workers: int) -> dict:
-    """Inspect a folder; return seconds, images a second, and peaks of memory in MB."""
-    command = [sys.executable, "-m", "nbutils.inspect", str(source), "--run", str(run)]
-    command += ["--model", model, "--workers", str(workers)]
-    start, main_mb, others_mb = time.perf_counter(), 0.0, 0.0
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+def inspected(source: Path, home: Path, model: str, workers: int) -> dict:
+    """Inspect a folder; return its seconds, those of prediction alone, and peaks of memory (MB)."""
+    command = [*serving.STEEL, "inspect", str(source), "--model", model, "--workers", str(workers)]
+    start, main_mb, workers_mb = time.perf_counter(), 0.0, 0.0
+    process = subprocess.Popen(
+        command,
+        env=os.environ | {"STEEL_HOME": str(home)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     while process.poll() is None:
-        found = {one: processes.memory(one) for one in processes.family(process.pid)}
-        main_mb = max(main_mb, found.pop(process.pid, 0.0))
-        others_mb = max(others_mb, sum(found.values()))
-        time.sleep(PATIENCE)
+        held = {pid: processes.memory(pid) for pid in processes.family(process.pid)}
+        main_mb = max(main_mb, held.pop(process.pid, 0.0))
+        workers_mb = max(workers_mb, sum(held.values()))
+        time.sleep(PAUSE)
     seconds = time.perf_counter() - start
     if process.returncode:
         raise RuntimeError(f"{command} failed")
-    judging = paths.read_json(run / inspection.FACTS, "08_batch_inspection")["seconds"]
-    return {"seconds": seconds, "judging_s": judging, "main_mb": main_mb, "workers_mb": others_mb}
+    facts = runs.read_json(home / "outputs" / f"inspection_{source.name}" / runs.INSPECTION)
+    return {
+        "seconds": seconds,
+        "prediction_s": facts["seconds"],
+        "main_mb": main_mb,
+        "workers_mb": workers_mb,
+    }
 
 
 def main(model: str) -> None:
     """Do all of it."""
+    model = str(runs.find_model(model))  # the command looks for names elsewhere
     rows = []
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
-        synthetic.stand_in(folder / "drawn", per_class=DRAWN // 6 + 1)
+    with tempfile.TemporaryDirectory() as tmp:
+        folder = Path(tmp)
+        synthetic.write_dataset(folder / "drawn", per_class=DRAWN // 6 + 1)
         drawn = sorted((folder / "drawn").rglob("*.jpg"))[:DRAWN]
         sources = {count: linked(drawn, count, folder / f"{count}_images") for count in (FEW, MANY)}
-        asked = [(count, workers) for count in sources for workers in (1, 2)]
-        for count, workers in tqdm(asked, desc="Inspections"):
-            run = folder / f"run_{count}_{workers}"
-            found = inspected(sources[count], run, model, workers)
-            rows.append(
-                {"model": model, "data": "SYNTHETIC", "images": count, "workers": workers, **found}
-            )
+        trials = [(count, workers) for count in sources for workers in (1, 2)]
+        for count, workers in tqdm(trials, desc="Inspections"):
+            facts = {"model": Path(model).name, "data": "SYNTHETIC", "images": count}
+            cost = inspected(sources[count], folder / f"home_{count}_{workers}", model, workers)
+            rows.append({**facts, "workers": workers, **cost})
     table = pd.DataFrame(rows).round(2)
-    paths.write_csv(table, paths.OUTPUTS / "reference" / "inspection" / "cost.csv")
+    file = runs.OUTPUTS / runs.REFERENCE / "inspection" / "cost.csv"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    runs.write_csv(table, file)
     print(table.to_string(index=False))
 
 

@@ -1,4 +1,4 @@
-"""What processes hold in memory; of Linux."""
+"""The memory of processes, on Linux."""
 
 from pathlib import Path
 
@@ -6,17 +6,16 @@ from pathlib import Path
 def family(pid: int) -> set[int]:
     """Return the numbers of a process and of all that it started."""
     parents = {}
-    for place in Path("/proc").glob("[0-9]*"):
+    for folder in Path("/proc").glob("[0-9]*"):
         try:
-            parents[int(place.name)] = int(
-                (place / "stat").read_text().rpartition(")")[2].split()[1]
-            )
+            _, _, fields = (folder / "stat").read_text().rpartition(")")
+            parents[int(folder.name)] = int(fields.split()[1])
         except OSError:
             continue
-    wanted = {pid}
-    while found := {one for one, parent in parents.items() if parent in wanted} - wanted:
-        wanted |= found
-    return wanted
+    family = {pid}
+    while children := {one for one, parent in parents.items() if parent in family} - family:
+        family |= children
+    return family
 
 
 def memory(pid: int) -> float:

@@ -1,11 +1,11 @@
 """The demo served by Voila, and a browser to look at it."""
 
+import os
 import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import papermill
+from nbutils import runs
 
-from nbutils import paths
+STEEL = (sys.executable, "-c", "from nbutils.cli import main; main()")  # as `steel` does
 
 
 def chromium() -> str | None:
@@ -35,25 +35,23 @@ def browser() -> Iterator:
 
 
 @contextmanager
-def demo(model: str, *options: str) -> Iterator[tuple[str, int]]:
-    """Serve the demo as `make demo` does; give its address and the server's process number."""
-    with tempfile.TemporaryDirectory() as folder:
-        notebook = Path(folder) / "demo.ipynb"
-        papermill.execute_notebook(
-            str(paths.NOTEBOOKS / "05_upload_demo.ipynb"), str(notebook), prepare_only=True,
-            parameters={"RUN": model, "STILL": False}, progress_bar=False,
-        )  # fmt: skip
-        port = _free_port()
-        command = [sys.executable, "-m", "voila", str(notebook), "--no-browser", f"--port={port}"]
-        server = subprocess.Popen(
-            [*command, "--Voila.ip=127.0.0.1", *options],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-        try:
-            yield _answering(f"http://127.0.0.1:{port}/"), server.pid
-        finally:
-            server.send_signal(signal.SIGINT)
-            server.wait(30)
+def demo(model: str, *options: str, home: Path = runs.HOME) -> Iterator[tuple[str, int]]:
+    """Serve the demo as `steel demo` does; give its address and the server's process number.
+
+    `home` has `outputs/`, where models are looked for and corrections are kept.
+    """
+    port = _free_port()
+    server = subprocess.Popen(
+        [*STEEL, "demo", "--model", model, "--no-browser", f"--port={port}", *options],
+        env=os.environ | {"STEEL_HOME": str(home)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        yield _started(f"http://127.0.0.1:{port}/", server), server.pid
+    finally:
+        server.send_signal(signal.SIGINT)
+        server.wait(30)
 
 
 def _free_port() -> int:
@@ -62,8 +60,11 @@ def _free_port() -> int:
         return free.getsockname()[1]
 
 
-def _answering(address: str) -> str:
-    for _ in range(600):
+def _started(address: str, server: subprocess.Popen) -> str:
+    """Return an address once something is served there."""
+    for _ in range(1200):
+        if server.poll() is not None:
+            raise RuntimeError(f"{server.args} ended")
         try:
             urllib.request.urlopen(f"{address}static/", timeout=5)
         except urllib.error.HTTPError:

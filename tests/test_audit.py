@@ -1,11 +1,11 @@
-"""Facts of a data set, on images where they are known."""
+"""The audit of a data set, on images where its result is known."""
 
 import numpy as np
 import pandas as pd
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from nbutils import audit, data
+from nbutils.data import audit, datasets
 
 
 def textured(seed):
@@ -19,16 +19,16 @@ def index_of(tmp_path, images):
         (tmp_path / label).mkdir()
     for name, gray in images.items():
         Image.fromarray(gray).save(tmp_path / f"{name}.png")
-    return data.index(tmp_path)
+    return datasets.index_images(tmp_path)
 
 
-def test_near_duplicates_finds_shifted_and_relit_twins(tmp_path):
+def test_near_duplicates_are_found_though_shifted_and_relit(tmp_path):
     strip = textured(0)
-    lit = (0.6 * strip[:, 30:230] + np.linspace(0, 60, 200)).astype(np.uint8)
-    images = {"a/1": strip[:, :200], "a/2": lit, "a/3": textured(1)[:, :200]}
+    relit = (0.6 * strip[:, 30:230] + np.linspace(0, 60, 200)).astype(np.uint8)
+    images = {"a/1": strip[:, :200], "a/2": relit, "a/3": textured(1)[:, :200]}
     images["b/1"] = textured(2)[:, :200]
     table = index_of(tmp_path, images)
-    _, thumbnails = audit.texture(table)
+    _, thumbnails = audit.measure_texture(table)
     pairs = audit.near_duplicates(table, thumbnails)
     assert pairs[["a", "b"]].to_numpy().tolist() == [[0, 1]]
     part = pd.Series(["train", "test", "test", "test"])
@@ -39,7 +39,7 @@ def test_near_duplicates_finds_shifted_and_relit_twins(tmp_path):
 def test_texture_measures(tmp_path):
     flat = np.full((50, 50), 90, np.uint8)
     stripes = np.tile(np.array([50, 150], np.uint8), (50, 25))
-    measures, thumbnails = audit.texture(index_of(tmp_path, {"a/1": flat, "b/1": stripes}))
+    measures, thumbnails = audit.measure_texture(index_of(tmp_path, {"a/1": flat, "b/1": stripes}))
     assert measures["mean"].tolist() == [90, 100]
     assert measures["contrast"].tolist() == [0, 50]
     assert measures["roughness"].tolist() == [0, 1]  # neighbours differ by 100 across, 0 down
@@ -55,7 +55,7 @@ def test_audit_counts(table):
     copy.at[2, "boxes"] = [*copy.at[2, "boxes"], ("patches", 1, 1, 9, 9)]
     copy.at[3, "boxes"] = []
     pairs = pd.DataFrame({"a": [0, 0], "b": [1, 2], "correlation": [1, 0.9]})
-    facts = audit.audit(copy, part, pairs)
+    facts = audit.summarize(copy, part, pairs)
     assert facts["images"] == 72
     assert facts["identical"] == [copy["path"][:2].tolist()]
     assert facts["second_class_by_class"] == {"crazing": 1}

@@ -1,17 +1,22 @@
 """The demo in a real browser, served by Voila."""
 
+import os
 import shutil
+import subprocess
 
 import numpy as np
 import pandas as pd
 import pytest
 import serving
 
-from nbutils import corrections, demo, paths, samples
+from nbutils import runs
+from nbutils.apps import panel
+from nbutils.data import corrections, synthetic
 
 pytestmark = pytest.mark.browser
 PATIENCE = 90_000  # milliseconds
-MODEL = "model_of_the_browser_test"
+MODEL = "mill_1/custom_cnn"
+EVIL = "<img src=x onerror=window.evil=1>.png"
 
 
 @pytest.fixture(scope="module")
@@ -24,14 +29,18 @@ def browser():
 
 
 @pytest.fixture(scope="module")
-def served(trained):
+def home(trained, tmp_path_factory):
+    """A place for runs, with a model in one of them."""
+    folder = tmp_path_factory.mktemp("home")
+    shutil.copytree(trained, folder / "outputs" / MODEL)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def served(home):
     """The address of the demo, with a model and corrections of its own."""
-    run = paths.OUTPUTS / MODEL
-    shutil.rmtree(run, ignore_errors=True)
-    shutil.copytree(trained, run)
-    with serving.demo(MODEL) as (address, _):
+    with serving.demo(MODEL, home=home) as (address, _):
         yield address
-    shutil.rmtree(run)
 
 
 @pytest.fixture(scope="module")
@@ -49,11 +58,13 @@ def upload(page, files):
     chooser.value.set_files(
         [{"name": name, "mimeType": "image/png", "buffer": data} for name, data in files]
     )
-    page.get_by_text(f"{len(files)} of {len(files)} files judged").wait_for()
+    page.get_by_text(f"{len(files)} of {len(files)} files classified").wait_for()
 
 
 def png(seed):
-    return samples.png(np.random.default_rng(seed).integers(0, 255, (40, 40), dtype=np.uint8))
+    return synthetic.encode_png(
+        np.random.default_rng(seed).integers(0, 255, (40, 40), dtype=np.uint8)
+    )
 
 
 def clear(page):
@@ -62,17 +73,17 @@ def clear(page):
 
 
 def test_it_opens_on_the_panel_with_no_code(page):
-    assert "demo.Panel" not in page.content()
-    assert page.get_by_text("not judged on test images").count() == 1
+    assert "Panel(" not in page.content()
+    assert page.get_by_text("not evaluated on test images").count() == 1
 
 
 def test_a_sample_of_each_class_gets_a_card(page):
     page.get_by_role("button", name="Try SYNTHETIC samples").click()
-    page.get_by_text("6 of 6 files judged").wait_for()
+    page.get_by_text("6 of 6 files classified").wait_for()
     page.locator("h4").nth(5).wait_for()
     names = page.locator("h4").all_inner_texts()
-    assert names == [name for name, _ in samples.drawn(0)]
-    page.locator("img[alt*='evidence']").nth(5).wait_for()
+    assert names == [name for name, _ in synthetic.example_files(0)]
+    page.locator("img[alt*='activation map']").nth(5).wait_for()
     clear(page)
 
 
@@ -87,26 +98,36 @@ def test_broken_files_stand_beside_good_ones(page):
 
 
 def test_twenty_at_once_are_paged_and_downloaded(page, tmp_path):
-    upload(page, [(f"strip_{at}.png", png(at)) for at in range(20)])
+    upload(page, [(f"strip_{number}.png", png(number)) for number in range(20)])
     page.get_by_role("link", name="Download as CSV").wait_for()
     with page.expect_download() as download:
         page.get_by_role("link", name="Download as CSV").click()
     download.value.save_as(tmp_path / "session.csv")
     table = pd.read_csv(tmp_path / "session.csv")
-    assert table["file"].tolist() == [f"strip_{at}.png" for at in range(20)]
+    assert table["path"].tolist() == [f"strip_{number}.png" for number in range(20)]
     assert table.filter(like="p_").sum(axis=1).tolist() == pytest.approx([1] * 20)
-    assert page.locator("h4").count() == demo.PAGE
+    assert page.locator("h4").count() == panel.PAGE_CARDS
     clear(page)
 
 
-def test_a_corrected_label_outlives_the_kernel(page, served):
+def test_a_name_is_text_and_nothing_else(page):
+    upload(page, [(EVIL, png(5)), (EVIL, b"no image")])
+    page.get_by_text("is not a readable image").wait_for()
+    assert page.locator("h4").all_inner_texts() == [EVIL]
+    assert page.evaluate("window.evil") is None
+    clear(page)
+
+
+def test_a_corrected_label_outlives_the_kernel(page, served, home, monkeypatch):
     upload(page, [("wrong.png", png(7))])
     page.locator("h4").first.wait_for()
     page.get_by_label("Correct to").select_option("scratches")
-    page.get_by_text("noted as scratches").wait_for()
+    page.get_by_text("corrected to scratches").wait_for()
     page.goto(served)  # another kernel
     page.get_by_role("button", name="Try SYNTHETIC samples").wait_for()
-    assert corrections.read(corrections.file_of(MODEL))["corrected"].tolist() == ["scratches"]
+    monkeypatch.setattr(runs, "OUTPUTS", home / "outputs")
+    [label] = corrections.read(corrections.corrections_file(MODEL))["corrected"]
+    assert label == "scratches"
 
 
 def test_it_fits_a_narrow_window(page):
@@ -114,3 +135,20 @@ def test_it_fits_a_narrow_window(page):
     upload(page, [("narrow.png", png(3))])
     page.locator("h4").first.wait_for()
     assert page.evaluate("document.documentElement.scrollWidth") <= 420
+
+
+def test_an_inspection_page_that_is_mailed_holds_together(browser, home, stand_in, tmp_path):
+    command = [*serving.STEEL, "inspect", str(stand_in), "--model", MODEL, "--workers", "1"]
+    environment = os.environ | {"STEEL_HOME": str(home)}
+    subprocess.run(
+        [*command, "--max-review-rows", "3"], env=environment, capture_output=True, check=True
+    )
+    mailed = shutil.copy(home / "outputs" / "inspection_SYNTHETIC" / "inspection.html", tmp_path)
+    page = browser.new_page(viewport={"width": 400, "height": 900})
+    page.goto(f"file://{mailed}")
+    assert page.locator("h1").inner_text().startswith("Inspection of")
+    images = page.locator("img")
+    assert images.count() == 4  # drift, and three cards
+    assert images.evaluate_all("images => images.every(image => image.naturalWidth > 0)")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 400
+    page.close()

@@ -1,232 +1,317 @@
-"""Who learns and who judges, what outcomes are worth, and the candidates."""
+"""Protocols, their statistics, and the candidates of a comparison."""
+
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
-from nbutils import (
-    advice,
-    candidates,
-    comparison,
-    cost,
-    models,
-    protocols,
-    texture,
-    training,
-    transfer,
-)
-from nbutils.paths import UserError
+from nbutils import runs
+from nbutils.data import datasets
+from nbutils.evaluation import comparison, latency, metrics, protocols
+from nbutils.inference import features
+from nbutils.inference.predictor import load_predictor
+from nbutils.models import lbp_svm, linear_probe, networks, training
+from nbutils.runs import UserError
+from nbutils.runtime import keras
+
+Y = np.repeat([0, 1], 20)
 
 
-def images(per_class=20):
-    """Rows of a split of two classes; b_20 has the pixels of b_1."""
+@pytest.fixture
+def numbered():
+    """Rows of a split of 20 images of a and of b; b_20 has the pixels of b_1."""
     rows = [
         (f"{label}_{number}", label, number, "test" if number > 15 else "train")
         for label in "ab"
-        for number in range(1, per_class + 1)
+        for number in range(1, 21)
     ]
     table = pd.DataFrame(rows, columns=["path", "label", "number", "part"])
-    table["sha256"] = table["path"].replace("b_20", "b_1")
-    return table
+    return table.assign(sha256=table["path"].replace("b_20", "b_1"))
 
 
-def plans(table):
-    yield from protocols.fixed(table)
-    yield from protocols.blocked(table)
-    yield from protocols.halves(table, repeats=3, seed=0)
-    yield from protocols.curve(table, [2, 5, 15, 99], draws=2, seed=0)
+def perfect(fold):
+    return Y[fold.test]
 
 
-def test_no_image_and_no_copy_is_on_both_sides():
-    table = images()
-    for trial in plans(table):
-        learned = set(table["sha256"].iloc[trial.train])
-        assert not learned & set(table["sha256"].iloc[trial.test])
-        assert set(table["label"].iloc[trial.train]) == {"a", "b"}
-        assert trial.per_class == table["label"].iloc[trial.train].value_counts().max()
+def never(fold):
+    return np.full(len(fold.test), 9)
 
 
-def test_folds_are_runs_of_numbers_and_judge_each_image_once():
-    table = images().assign(sha256=lambda rows: rows["path"])
-    folds = [trial.test for trial in protocols.blocked(table)]
-    assert sorted(np.concatenate(folds)) == list(range(40))
+def per_image(folds):
+    """The outcomes of a perfect candidate and one that is never right."""
+    candidates = {"perfect": perfect, "never": never}
+    tables = [protocols.run(folds, name, one, Y) for name, one in candidates.items()]
+    return pd.concat(tables, ignore_index=True)
+
+
+def test_no_image_and_no_copy_is_on_both_sides(numbered):
+    folds = [
+        *protocols.fixed(numbered),
+        *protocols.blocked(numbered),
+        *protocols.repeated_holdout(numbered, repeats=3, seed=0),
+        *protocols.learning_curve(numbered, [2, 5, 15, 99], n_draws=2, seed=0),
+    ]
     for fold in folds:
-        for _, numbers in table.iloc[fold].groupby("label")["number"]:
+        train, test = numbered.iloc[fold.train], numbered.iloc[fold.test]
+        assert not set(train["sha256"]) & set(test["sha256"])
+        assert set(train["label"]) == {"a", "b"}
+        assert fold.n_per_class == train["label"].value_counts().max()
+
+
+def test_blocks_are_consecutive_numbers_and_test_each_image_once(numbered):
+    numbered = numbered.assign(sha256=numbered["path"])
+    tests = [fold.test for fold in protocols.blocked(numbered)]
+    assert sorted(np.concatenate(tests)) == list(range(40))
+    for test in tests:
+        for _, numbers in numbered.iloc[test].groupby("label")["number"]:
             assert numbers.max() - numbers.min() == 3
 
 
-def test_halves_differ_by_repeat_and_are_the_same_for_a_seed():
-    table = images()
-    first, again = (list(protocols.halves(table, 2, seed=1)) for _ in range(2))
+def test_holdouts_differ_by_repeat_and_are_the_same_for_a_seed(numbered):
+    first, again = (list(protocols.repeated_holdout(numbered, 2, seed=1)) for _ in range(2))
     assert np.array_equal(first[0].train, again[0].train)
     assert not np.array_equal(first[0].train, first[1].train)
-    assert table["label"].iloc[first[0].train].value_counts().tolist() == [10, 10]
+    assert numbered["label"].iloc[first[0].train].value_counts().tolist() == [10, 10]
 
 
-def test_the_curve_learns_outside_the_test_part_and_ends_with_all_of_it():
-    table = images()
-    trials = list(protocols.curve(table, [5, 2, 15, 99], draws=2, seed=0))
-    assert [trial.per_class for trial in trials] == [2, 2, 5, 5, 15]
-    for trial in trials:
-        assert (table["part"].iloc[trial.train] == "train").all()
-        assert (table["part"].iloc[trial.test] == "test").all()
+def test_the_learning_curve_trains_outside_the_test_part_and_ends_with_all_of_it(numbered):
+    folds = list(protocols.learning_curve(numbered, [5, 2, 15, 99], n_draws=2, seed=0))
+    assert [fold.n_per_class for fold in folds] == [2, 2, 5, 5, 15]
+    for fold in folds:
+        assert (numbered["part"].iloc[fold.train] == "train").all()
+        assert (numbered["part"].iloc[fold.test] == "test").all()
 
 
-def test_a_protocol_without_images_to_judge_by_says_so():
+def test_a_protocol_without_test_images_is_an_error(numbered):
     with pytest.raises(UserError, match="'fixed' needs images"):
-        list(protocols.fixed(images().assign(part="train")))
+        list(protocols.fixed(numbered.assign(part="train")))
 
 
-def perfect(trial):
-    return {"perfect": (trial.test >= 20).astype(int), "never": np.full(len(trial.test), 9)}
+def test_accuracies_are_means_over_the_repeats(numbered):
+    outcomes = per_image(list(protocols.repeated_holdout(numbered, 3, seed=0)))
+    assert list(outcomes)[-3:] == ["model", "row", "correct"]
+    summary = protocols.summarize(outcomes).set_index("model")
+    assert summary.loc["perfect", ["repeats", "accuracy", "sd"]].tolist() == [3, 1, 0]
+    assert summary.loc["never", "accuracy"] == 0
 
 
-NUMBERS = np.repeat([0, 1], 20)
-
-
-def test_outcomes_are_worth_their_hits():
-    outcomes = protocols.run(list(protocols.halves(images(), 3, 0)), perfect, NUMBERS)
-    worth = protocols.summary(outcomes).set_index("model")
-    assert worth.loc["perfect", ["repeats", "accuracy", "sd"]].tolist() == [3, 1, 0]
-    assert worth.loc["never", "accuracy"] == 0
-
-
-def test_intervals_count_each_image_once():
-    table = images()
-    outcomes = protocols.run(list(protocols.fixed(table, 3)), perfect, NUMBERS)
-    thrice = protocols.summary(outcomes).set_index("model").loc["perfect"]
-    once = protocols.summary(outcomes[outcomes["repeat"] == 0]).set_index("model").loc["perfect"]
+def test_intervals_count_each_image_once(numbered):
+    outcomes = per_image(list(protocols.fixed(numbered, 3)))
+    thrice = protocols.summarize(outcomes).set_index("model").loc["perfect"]
+    once = protocols.summarize(outcomes[outcomes["repeat"] == 0]).set_index("model").loc["perfect"]
     assert thrice["low"] == once["low"] < 1
 
 
-def test_neighbours_are_tested_on_the_same_images():
-    trials = list(protocols.blocked(images()))
-    tests = protocols.neighbours(protocols.run(trials, perfect, NUMBERS)).iloc[0]
-    assert (tests["better"], tests["worse"], tests["difference"]) == ("perfect", "never", 1)
-    thrice = protocols.run(list(protocols.fixed(images(), 3)), perfect, NUMBERS)
-    once = thrice[thrice["repeat"] == 0]
-    assert protocols.neighbours(thrice)["p"][0] == protocols.neighbours(once)["p"][0]
-    assert tests["p"] == pytest.approx(2 * 0.5**38)  # McNemar: all but the two copies, one way
+def test_neighbours_in_the_ranking_are_tested_on_the_same_images(numbered):
+    outcomes = per_image(list(protocols.blocked(numbered)))
+    [test] = protocols.pairwise_tests(outcomes).itertuples()
+    assert (test.better, test.worse, test.difference) == ("perfect", "never", 1)
+    assert test.p == pytest.approx(2 * 0.5**38)  # all images but the two copies, one way
 
 
-def test_resampled_test_widens_with_the_overlap_of_the_repeats():
-    repeats = np.repeat([0, 1, 2], 40)
-    gap = pd.Series((np.tile(np.arange(40), 3) < 5 * repeats + 5).astype(int))
-    gap.index = pd.MultiIndex.from_arrays([repeats, range(120)], names=["repeat", "row"])
-    naive, corrected = protocols._resampled(gap, 0), protocols._resampled(gap, 1)
-    assert naive < corrected < 1
+def outcomes_of(protocol, **correct):
+    """Outcomes of models, each as repeats of images of 0 (wrong) and 1 (correct)."""
+    rows = [
+        (protocol, 10, repeat, 1.0, model, row, bool(value))
+        for model, repeats in correct.items()
+        for repeat, values in enumerate(repeats)
+        for row, value in enumerate(values)
+    ]
+    columns = ["protocol", "n_per_class", "repeat", "test_by_train", "model", "row", "correct"]
+    return pd.DataFrame(rows, columns=columns)
 
 
-def test_heads_average_views_and_fold_into_one_layer():
+def test_mcnemar_counts_the_majority_of_three_seeds():
+    """Each image but the last is missed by one seed of `cnn`: its majority is right there."""
+    seeds = np.ones((3, 10), int)
+    seeds[np.arange(9) % 3, np.arange(9)] = 0
+    other = np.ones((3, 10), int)
+    outcomes = outcomes_of("fixed", other=other, cnn=seeds)
+    [test] = protocols.pairwise_tests(outcomes).itertuples()
+    assert (test.better, test.worse) == ("other", "cnn")
+    assert test.difference == pytest.approx(0.3)
+    assert test.p == 1, "by majority, both are right on all images"
+    seeds[:2, :6] = 0
+    [test] = protocols.pairwise_tests(outcomes_of("fixed", other=other, cnn=seeds)).itertuples()
+    assert test.p == pytest.approx(2 * 0.5**6), "six images are lost by majority, none is won"
+
+
+def test_mcnemar_counts_ties_for_neither_model():
+    tied = np.array([[1, 1, 1, 0, 0, 0, 1, 1], [1, 1, 0, 1, 0, 0, 1, 1]])
+    outcomes = outcomes_of("fixed", other=np.ones((2, 8), int), tied=tied)
+    [test] = protocols.pairwise_tests(outcomes).itertuples()
+    assert test.p == pytest.approx(2 * 0.5**2)
+
+
+def test_the_resampled_test_widens_with_the_overlap_of_the_repeats():
+    means = np.array([0.1, 0.2, 0.35])
+    repeats = np.repeat([0, 1, 2], 20)
+    index = pd.MultiIndex.from_arrays([repeats, np.tile(range(20), 3)], names=["repeat", "row"])
+    difference = pd.Series((np.tile(np.arange(20), 3) < 20 * means[repeats]).astype(float), index)
+    plain = protocols._resampled_t_test(difference, 0)
+    assert plain == pytest.approx(stats.ttest_1samp(means, 0).pvalue)
+    variance = means.var(ddof=1) * (1 / 3 + 1)
+    corrected = 2 * stats.t.sf(means.mean() / np.sqrt(variance), 2)
+    assert protocols._resampled_t_test(difference, 1) == pytest.approx(corrected)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_probes_average_views_and_fold_into_one_layer(n_classes):
     rng = np.random.default_rng(0)
-    numbers = np.arange(60) % 3
-    views = rng.normal(size=(60, 8, 5)).astype(np.float32) + numbers[:, None, None]
-    head = transfer.fit(transfer.classifier(1.0), views, numbers)
-    kernel, bias = transfer._dense(head)
+    y = np.arange(60) % n_classes
+    views = rng.normal(size=(60, 8, 5)).astype(np.float32) + y[:, None, None]
+    probe = linear_probe.fit(linear_probe.make_probe(1.0), views, y)
+    kernel, bias = linear_probe._as_dense(probe)
     logits = views[:, 0] @ kernel + bias
-    chances = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    assert transfer.probabilities(head, views[:, :1]) == pytest.approx(chances, abs=1e-5)
-    single = [transfer.probabilities(head, views[:, at : at + 1]) for at in range(8)]
-    assert transfer.probabilities(head, views) == pytest.approx(np.mean(single, axis=0))
+    assert logits.shape == (60, n_classes)
+    softmax = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    assert linear_probe.predict_proba(probe, views[:, :1]) == pytest.approx(softmax, abs=1e-5)
+    single = [linear_probe.predict_proba(probe, views[:, at : at + 1]) for at in range(8)]
+    assert linear_probe.predict_proba(probe, views) == pytest.approx(np.mean(single, axis=0))
 
 
-def test_heads_of_two_classes_fold_too():
-    numbers = np.arange(40) % 2
-    views = np.random.default_rng(0).normal(size=(40, 8, 4)) + numbers[:, None, None]
-    head = transfer.fit(transfer.classifier(1.0), views, numbers)
-    kernel, bias = transfer._dense(head)
-    logits = views[:, 0] @ kernel + bias
-    assert logits.shape == (40, 2)
-    chances = 1 / (1 + np.exp(logits[:, 0] - logits[:, 1]))
-    assert transfer.probabilities(head, views[:, :1])[:, 1] == pytest.approx(chances)
+def small_extractor(seed):
+    """A backbone that is computed quickly."""
+    keras.utils.set_random_seed(seed)
+    image = keras.Input((16, 16, 1))
+    maps = keras.layers.Conv2D(4, 3, strides=2)(image)
+    return keras.Model(image, keras.layers.Flatten()(maps), name="small")
 
 
-def test_features_are_those_of_keras_in_eight_views_and_are_kept(outputs, monkeypatch, capsys):
-    model = models.pretrained("efficientnet_lite0", 3, seed=0, size=64, alpha=0.35)
-    network = transfer.extractor(model)
-    squares = np.random.default_rng(0).integers(0, 255, (5, 64, 64, 1), dtype=np.uint8)
-    found = transfer.features(network, squares[:3])
-    turned = np.rot90(squares[:3], axes=(1, 2))
-    assert found.std() > 0.1
-    assert found[:, 0] == pytest.approx(network.predict_on_batch(squares[:3]), abs=1e-3)
-    assert found[:, 1] == pytest.approx(network.predict_on_batch(turned), abs=1e-3)
+def test_features_are_those_of_keras_in_eight_views(outputs):
+    images = np.random.default_rng(0).integers(0, 255, (3, 16, 16, 1), dtype=np.uint8)
+    extractor = small_extractor(seed=0)
+    views = features.extract(extractor, images)
+    for view, expected in (
+        (0, images),
+        (1, np.rot90(images, axes=(1, 2))),
+        (4, images[:, :, ::-1]),
+    ):
+        assert views[:, view] == pytest.approx(extractor.predict_on_batch(expected), abs=1e-3)
+    assert views.std() > 0
+
+
+def test_features_are_computed_once(outputs, monkeypatch, capsys):
+    images = np.random.default_rng(0).integers(0, 255, (5, 16, 16, 1), dtype=np.uint8)
+    extractor = small_extractor(seed=0)
+    expected = features.extract(extractor, images[:3])
     computed = []
-    compute = transfer.compute
+    compute = features.compute
     monkeypatch.setattr(
-        transfer, "compute", lambda net, new: computed.append(len(new)) or compute(net, new)
+        features, "compute", lambda net, new: computed.append(len(new)) or compute(net, new)
     )
-    assert np.array_equal(transfer.features(network, squares)[:3], found)
-    assert np.array_equal(transfer.features(network, squares[2::-1]), found[::-1])
+    assert np.array_equal(features.extract(extractor, images)[:3], expected)
+    assert np.array_equal(features.extract(extractor, images[2::-1]), expected[::-1])
     assert computed == [2], "only what is new is computed"
     [file] = (outputs / "cache").glob("*.npz")
     file.write_bytes(file.read_bytes()[:1000])
-    assert np.array_equal(transfer.features(network, squares[:3]), found)
+    assert np.array_equal(features.extract(extractor, images[:3]), expected)
     assert "damaged" in capsys.readouterr().out
-    again = models.pretrained("efficientnet_lite0", 4, seed=1, size=64, alpha=0.35)
-    assert transfer.cache_file(transfer.extractor(again)) == file, "other head and seed, same file"
-    other = models.pretrained("efficientnet_lite0", 3, 0, 64, 0.35, weights=None)
-    assert transfer.cache_file(transfer.extractor(other)) != file, "other weights, other file"
+
+
+def test_the_cache_belongs_to_the_weights():
+    extractor, other = small_extractor(seed=0), small_extractor(seed=1)
+    assert features.cache_file(other) != features.cache_file(extractor)
+    other.set_weights(extractor.get_weights())
+    assert features.cache_file(other) == features.cache_file(extractor)
 
 
 def test_texture_histograms_see_texture_not_its_turn():
     rng = np.random.default_rng(0)
     coarse = np.kron(rng.integers(0, 255, (8, 8)), np.ones((8, 8)))
     fine = rng.integers(0, 255, (64, 64))
-    squares = np.stack([coarse, np.rot90(coarse), fine])[..., np.newaxis].astype(np.uint8)
-    histograms = np.stack([texture.histograms(square) for square in squares])
+    images = np.stack([coarse, np.rot90(coarse), fine])[..., np.newaxis].astype(np.uint8)
+    histograms = np.stack([lbp_svm.histograms(image) for image in images])
     assert histograms.sum(axis=1) == pytest.approx(3)
     assert abs(histograms[0] - histograms[1]).sum() < 0.1 * abs(histograms[0] - histograms[2]).sum()
 
 
-def test_lists_of_words_and_missing_runs(outputs, capsys):
-    assert comparison.words(" a, b,,") == ["a", "b"]
-    assert comparison.finished("gone") == []
+def test_models_without_predictions_are_left_out(tmp_path, capsys):
+    (tmp_path / "done").mkdir()
+    (tmp_path / "done" / runs.PREDICTIONS).touch()
+    assert comparison.finished_models(tmp_path, "done, gone,,") == [tmp_path / "done"]
     assert "gone has no predictions.csv and is left out" in capsys.readouterr().out
 
 
-def test_a_run_on_other_images_does_not_stand_for_the_cnn(tmp_path):
-    run = tmp_path / "run"
-    run.mkdir()
-    pd.DataFrame({"path": ["a_1"], "predicted": ["a"]}).to_csv(run / "predictions.csv")
+def test_a_model_tested_on_other_images_is_refused(numbered, tmp_path):
+    pd.DataFrame({"path": ["a_1"], "predicted": ["a"]}).to_csv(tmp_path / runs.PREDICTIONS)
     with pytest.raises(UserError, match="tested on other images"):
-        candidates.custom_cnn(images(), ["a", "b"], tmp_path, [run])
+        comparison.cnn_candidate(numbered, tmp_path, [tmp_path])
 
 
-def test_costs_are_measured_in_a_process_of_their_own(trained, stand_in):
-    files = sorted(stand_in.rglob("*.jpg"))[:3]
-    found = cost.measure(cost.networks, ("net", [str(trained)]), files)
-    assert list(found) == ["net", "net x8"]
-    for figures in found.values():
-        assert 0 < figures["one_ms"] / 1000 < figures["cold_s"]
-        assert figures["batch_ms"] > 0
-    assert 100 < found["net"]["memory_mb"] <= found["net x8"]["memory_mb"]
-
-
-def test_advice_names_the_best_and_the_price_of_averaging():
-    keys = ["protocol", "per_class", "model", "repeats", "accuracy", "sd", "low", "high"]
-    worth = pd.DataFrame(
-        [
-            ("blocked", 8, "small", 1, 0.97, 0, 0.95, 0.99),
-            ("blocked", 8, "small x8", 1, 0.98, 0, 0.96, 0.995),
-            ("blocked", 8, "old", 1, 0.80, 0, 0.75, 0.85),
-        ],
-        columns=keys,
+def test_candidates_are_evaluated_under_their_protocols(split, outputs, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        comparison, "parallel_map", lambda function, items, scheduler: map(function, items)
     )
-    costs = pd.DataFrame(
-        {"one_ms": [2, 8, 1], "file_mb": [3, 3, 1]}, index=["small", "small x8", "old"]
-    )
-    said = advice.advice(worth, costs)
-    assert "**small x8**, 98.00%" in said
-    assert "**small** answers fastest (2 ms" in said
-    assert "small by +1.00 points and takes 4.0 times" in said
+    y = split["label"].astype("category").cat.codes.to_numpy()
+    candidates = comparison.make_candidates(["lbp_svm"], split, y, tmp_path, [])
+    folds = {"fixed": list(protocols.fixed(split)), "blocked": list(protocols.blocked(split))[:2]}
+    plan = {"fixed": ["lbp_svm"], "blocked": ["lbp_svm"]}
+    outcomes = comparison.run_protocols(plan, folds, candidates, y)
+    assert outcomes.groupby("protocol").size().to_dict() == {
+        name: sum(len(fold.test) for fold in of_protocol) for name, of_protocol in folds.items()
+    }
+    assert outcomes["correct"].mean() > 0.7, "SYNTHETIC textures are easy"
 
 
-def test_the_cnn_is_trained_where_no_run_stands_for_it(split, tmp_path, monkeypatch):
-    own = training.RECIPES[models.CUSTOM] | {"epochs": 1}
-    monkeypatch.setitem(training.RECIPES, models.CUSTOM, own)
-    classes = sorted(split["label"].unique())
-    trial = next(protocols.blocked(split))
-    answers = candidates.custom_cnn(split, classes, tmp_path / "training", [])(trial)
-    assert set(answers) == {"custom_cnn", "custom_cnn x8"}
-    assert all(len(numbers) == len(trial.test) for numbers in answers.values())
-    assert not (tmp_path / "training").exists()
+@pytest.fixture(scope="module")
+def tested(split, trained, tmp_path_factory):
+    """A copy of the trained model with its predictions, and these."""
+    model = tmp_path_factory.mktemp("tested") / trained.name
+    shutil.copytree(trained, model)
+    test = split[split["part"] == "test"]
+    predictor = load_predictor(model)
+    predictions = predictor.predict_arrays(datasets.read_images(test, predictor.size))
+    table = metrics.prediction_table(test, predictions)
+    runs.write_csv(table, model / runs.PREDICTIONS)
+    runs.write_json({"training_seconds": 9.0}, model / runs.METRICS)
+    return model, table["predicted"].map(predictor.classes.index)
+
+
+def test_a_trained_model_stands_for_the_cnn_on_the_fixed_split(split, tested, tmp_path):
+    model, expected = tested
+    [fold] = protocols.fixed(split)
+    predicted = comparison.cnn_candidate(split, tmp_path, [model])(fold)
+    assert predicted.tolist() == expected.tolist()
+
+
+def test_the_cnn_is_trained_on_the_folds_of_other_protocols(split, tested, tmp_path, monkeypatch):
+    own = training.RECIPES[networks.CUSTOM_CNN] | {"epochs": 1}
+    monkeypatch.setitem(training.RECIPES, networks.CUSTOM_CNN, own)
+    monkeypatch.setitem(networks.SIZES, networks.CUSTOM_CNN, 32)
+    fold = next(protocols.blocked(split))
+    predicted = comparison.cnn_candidate(split, tmp_path / "training", [tested[0]])(fold)
+    assert predicted.shape == fold.test.shape
+    assert not list(tmp_path.iterdir())
+
+
+def test_costs_of_each_kind_of_candidate(split, tested, outputs, tmp_path, monkeypatch):
+    model, _ = tested
+    data = Path(split["path"][0]).read_bytes()
+
+    def measure(loaders, files):
+        [(name, load)] = loaders.items()
+        assert len(load()([data])) == 1
+        return pd.DataFrame({"latency_ms": [2.0]}, index=[name])
+
+    monkeypatch.setattr(latency, "measure", measure)
+    y = split["label"].astype("category").cat.codes.to_numpy()
+    costs = comparison.measure_costs(["lbp_svm", "custom_cnn"], split, y, tmp_path, [model])
+    assert costs.index.tolist() == ["lbp_svm", "custom_cnn"]
+    assert costs["latency_ms"].tolist() == [2, 2]
+    assert costs.loc["lbp_svm", "file_mb"] == costs.loc["lbp_svm", "parameters"] * 8 / 2**20
+    assert costs.loc["custom_cnn", "training_s"] == 9
+    assert costs.loc["custom_cnn", "file_mb"] == (model / runs.KERAS_MODEL).stat().st_size / 2**20
+
+
+def test_the_summary_has_one_accuracy_and_the_costs_of_each_model():
+    rows = [("fixed", 240, "a", 0.9), ("fixed", 240, "b", 0.8), ("blocked", 200, "a", 0.7)]
+    accuracy = pd.DataFrame(rows, columns=["protocol", "n_per_class", "model", "accuracy"])
+    accuracy = accuracy.assign(low=accuracy["accuracy"] - 0.1, high=1.0)
+    costs = pd.DataFrame({"latency_ms": [1.0, 2.0]}, index=["a", "b"])
+    table = comparison.summarize(accuracy, costs)
+    assert table[["accuracy", "protocol"]].to_numpy().tolist() == [[0.7, "blocked"], [0.8, "fixed"]]
+    assert table.loc["a", ["fixed_240", "blocked_200", "latency_ms"]].tolist() == [0.9, 0.7, 1]

@@ -1,4 +1,4 @@
-"""Finding, indexing and reading images."""
+"""Data sets: finding, indexing and reading the images."""
 
 import shutil
 import time
@@ -8,13 +8,14 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from nbutils import data, layouts, network, paths, splits, synthetic
-from nbutils.paths import UserError
+from nbutils import runs, runtime
+from nbutils.data import datasets, layouts, splits, synthetic
+from nbutils.runs import UserError
 
 
 @pytest.fixture
 def two_classes(tmp_path):
-    """A folder a class, two images each."""
+    """A folder for each class, two images each."""
     rng = np.random.default_rng(0)
     for label in ("dent", "hole"):
         (tmp_path / label).mkdir()
@@ -24,7 +25,7 @@ def two_classes(tmp_path):
     return tmp_path
 
 
-def copies(stand_in, folder, rename):
+def copy_as(stand_in, folder, rename):
     """Copy two images of each class of the stand-in to where `rename` says."""
     for file in stand_in.glob("IMAGES/*_[12].jpg"):
         label, number = file.stem.rsplit("_", 1)
@@ -45,13 +46,13 @@ LAYOUTS = {
     "Kaggle": lambda label, n: f"{KAGGLE_PARTS[n]}/images/{label}/{label}_{n}.jpg",
     "NEU-CLS": lambda label, n: f"{PREFIXES[label]}_{n}.bmp",
     "NEU-CLS in a folder": lambda label, n: f"NEU-CLS/{PREFIXES[label]}_{n}.bmp",
-    "folder a class, TIFF": lambda label, n: f"{label}/{n}.tiff",
+    "a folder for each class, TIFF": lambda label, n: f"{label}/{n}.tiff",
 }
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_layouts_give_the_same_labels_and_numbers(layout, stand_in, tmp_path):
-    table = data.index(copies(stand_in, tmp_path, LAYOUTS[layout]))
+    table = datasets.index_images(copy_as(stand_in, tmp_path, LAYOUTS[layout]))
     assert table["label"].tolist() == [label for label in layouts.NEU_CLASSES for _ in range(2)]
     assert table["number"].tolist() == [1, 2] * 6
 
@@ -72,7 +73,7 @@ def test_index_of_the_stand_in(table, stand_in):
 
 
 def test_any_classes_and_names(two_classes):
-    table = data.index(two_classes)
+    table = datasets.index_images(two_classes)
     assert table["label"].tolist() == ["dent", "dent", "hole", "hole"]
     assert table["number"].tolist() == [1, 2, 1, 2]
 
@@ -83,7 +84,7 @@ def test_bad_files_are_skipped_named_and_counted(two_classes):
     (two_classes / "orphan.xml").write_text("<annotation/>")
     (two_classes / ".hidden").mkdir()
     (two_classes / ".hidden" / "c.png").write_bytes(b"")
-    table = data.index(two_classes)
+    table = datasets.index_images(two_classes)
     assert len(table) == 4
     reasons = sorted(table.attrs["skipped"].values())
     assert [reason.split("/")[-1].split(" ")[0] for reason in reasons] == [
@@ -92,7 +93,7 @@ def test_bad_files_are_skipped_named_and_counted(two_classes):
 
 
 @pytest.mark.parametrize(
-    ("prepare", "words"),
+    ("prepare", "message"),
     [
         (lambda folder: shutil.rmtree(folder), "is no folder"),
         (lambda folder: [shutil.rmtree(sub) for sub in folder.iterdir()], "holds no images"),
@@ -100,92 +101,100 @@ def test_bad_files_are_skipped_named_and_counted(two_classes):
         (lambda folder: [file.write_bytes(b"") for file in folder.rglob("*.png")], "0 readable"),
     ],
 )
-def test_unusable_folders(two_classes, prepare, words):
+def test_unusable_folders(two_classes, prepare, message):
     prepare(two_classes)
-    with pytest.raises(UserError, match=words) as caught:
-        data.index(two_classes)
+    with pytest.raises(UserError, match=message) as caught:
+        datasets.index_images(two_classes)
     assert str(two_classes) in str(caught.value)
 
 
 def test_read_images_checks_hashes(table):
     some = table.head(3).copy()
-    images = data.read_images(some, 32)
+    images = datasets.read_images(some, 32)
     assert images.shape == (3, 32, 32, 1)
     assert images.dtype == np.uint8
     some.loc[1, "sha256"] = "0"
     with pytest.raises(UserError, match="not the image that was split"):
-        data.read_images(some, 32)
+        datasets.read_images(some, 32)
     gone = pd.DataFrame({"path": ["/gone.jpg"], "sha256": ["0"]})
     with pytest.raises(UserError, match=r"/gone.jpg is gone"):
-        data.read_images(gone, 32)
+        datasets.read_images(gone, 32)
 
 
-def test_find_takes_the_named_folder_first(two_classes, monkeypatch):
+def test_read_part_gives_images_and_class_numbers_in_the_order_of_the_split(split):
+    classes = tuple(sorted(split["label"].unique()))
+    images, y = datasets.read_part(split, "validation", classes, 32)
+    rows = split[split["part"] == "validation"]
+    assert [classes[number] for number in y] == rows["label"].tolist()
+    assert np.array_equal(images[-1:], datasets.read_images(rows.tail(1), 32))
+
+
+def test_find_source_takes_the_given_folder_first(two_classes, monkeypatch):
     monkeypatch.setenv("NEU_DET_DIR", "/nowhere")
-    assert data.find(two_classes).folder == two_classes
+    assert datasets.find_source(two_classes).folder == two_classes
     with pytest.raises(UserError, match="NEU_DET_DIR"):
-        data.find()
+        datasets.find_source()
     monkeypatch.setenv("NEU_DET_DIR", str(two_classes))
-    assert data.find().folder == two_classes
+    assert datasets.find_source().folder == two_classes
 
 
-def test_find_then_looks_in_the_usual_places(two_classes, monkeypatch, tmp_path_factory):
+def test_find_source_then_looks_where_neu_det_is(two_classes, monkeypatch, tmp_path_factory):
     root = tmp_path_factory.mktemp("checkout")
     monkeypatch.delenv("NEU_DET_DIR", raising=False)
-    monkeypatch.setattr(paths, "ROOT", root / "project")
-    monkeypatch.setattr(paths, "DATA", root / "project" / "data")
+    monkeypatch.setattr(runs, "ROOT", root / "project")
+    monkeypatch.setattr(runs, "DATA", root / "project" / "data")
     shared, own = root / "shared" / "NEU-DET", root / "project" / "data" / "NEU-DET"
     shutil.copytree(two_classes, shared)
-    assert data.find().folder == shared
+    assert datasets.find_source().folder == shared
     shutil.copytree(two_classes, own)
-    assert data.find().folder == own
+    assert datasets.find_source().folder == own
 
 
-def test_find_ends_with_the_stand_in_and_says_why(monkeypatch, tmp_path):
+def test_find_source_ends_with_the_stand_in_and_says_why(monkeypatch, tmp_path):
     def no_network():
         raise OSError("no answer from the network")
 
     monkeypatch.delenv("NEU_DET_DIR", raising=False)
-    monkeypatch.setattr(paths, "ROOT", tmp_path / "project")
-    monkeypatch.setattr(paths, "DATA", tmp_path / "data")
-    monkeypatch.setattr(data, "_download", no_network)
-    monkeypatch.setattr(synthetic, "PER_CLASS", 2)
-    source = data.find()
+    monkeypatch.setattr(runs, "ROOT", tmp_path / "project")
+    monkeypatch.setattr(runs, "DATA", tmp_path / "data")
+    monkeypatch.setattr(datasets, "_download", no_network)
+    monkeypatch.setattr(synthetic, "N_PER_CLASS", 2)
+    source = datasets.find_source()
     assert source.name == "SYNTHETIC"
     assert "no answer from the network" in source.reason
-    assert len(data.index(source.folder)) == 12
+    assert len(datasets.index_images(source.folder)) == 12
 
 
 def test_download_gives_up_when_the_network_hangs(monkeypatch):
-    monkeypatch.setattr(network, "PATIENCE", 0.1)
-    monkeypatch.setattr(network, "_ask", lambda url: time.sleep(5))
+    monkeypatch.setattr(runtime, "TIMEOUT", 0.1)
+    monkeypatch.setattr(runtime, "_responds", lambda url: time.sleep(5))
     start = time.perf_counter()
     with pytest.raises(OSError, match="network"):
-        data._download()
+        datasets._download()
     assert time.perf_counter() - start < 4
 
 
-def test_boxes_of_equal_names_go_to_the_image_beside_them(tmp_path, gray):
+def test_boxes_of_equal_names_go_to_the_image_in_their_folder(tmp_path, gray):
     box = (
         "<annotation><object><name>dent</name><bndbox><xmin>{}</xmin><ymin>2</ymin>"
         "<xmax>9</xmax><ymax>9</ymax></bndbox></object></annotation>"
     )
-    for at, label in enumerate(("dent", "hole")):
+    for index, label in enumerate(("dent", "hole")):
         (tmp_path / label).mkdir()
-        Image.fromarray(gray + at).save(tmp_path / label / "1.png")
-        (tmp_path / label / "1.xml").write_text(box.format(at))
+        Image.fromarray(gray + index).save(tmp_path / label / "1.png")
+        (tmp_path / label / "1.xml").write_text(box.format(index))
     (tmp_path / "1.xml").write_text(box.format(7))
-    table = data.index(tmp_path)
+    table = datasets.index_images(tmp_path)
     assert [boxes[0][1] for boxes in table["boxes"]] == [0, 1]
     [reason] = table.attrs["skipped"].values()
     assert "has boxes for 2 images" in reason
 
 
-def test_classes_named_by_digits_stay_words(tmp_path, gray):
-    for at, label in enumerate(("01", "NA")):
+def test_classes_named_by_digits_stay_text(tmp_path, gray):
+    for index, label in enumerate(("01", "NA")):
         (tmp_path / label).mkdir()
         for number in range(9):
-            Image.fromarray(gray + 10 * at + number).save(tmp_path / label / f"{number}.png")
-    table = data.index(tmp_path)
+            Image.fromarray(gray + 10 * index + number).save(tmp_path / label / f"{number}.png")
+    table = datasets.index_images(tmp_path)
     splits.write_split(table, splits.make_split(table, "random", seed=0), tmp_path)
     assert set(splits.read_split(tmp_path)["label"]) == {"01", "NA"}

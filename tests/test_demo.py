@@ -1,74 +1,112 @@
-"""The demo without a browser: session, corrections, cards, panel, and the Streamlit page."""
+"""The demo without a browser: session, corrections, panel, and the Streamlit page."""
 
-import base64
 import io
-import re
+import shutil
 import sys
 import time
+from pathlib import Path
 from threading import Event
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from nbutils import cards, corrections, demo, evidence, images, paths, splits
-from nbutils.paths import UserError
-from nbutils.predict import load_predictor
-from nbutils.samples import png
-from nbutils.session import ALL, Session
+from nbutils import runs
+from nbutils.apps import panel as panels
+from nbutils.apps.session import ALL, Session, explain
+from nbutils.data import corrections, images, splits
+from nbutils.data.synthetic import encode_png
+from nbutils.inference.explain import Explainer
+from nbutils.inference.predictor import load_predictor, row_columns
+from nbutils.runs import UserError
 
 
 @pytest.fixture
 def session(trained, outputs, gray):
-    """Two images and a broken file, judged."""
-    found = Session(load_predictor(trained))
-    for name, data in (("a.png", png(gray)), ("b.jpg", b"text"), ("c.png", png(255 - gray))):
-        found.judge(name, data)
-    return found
+    """Two images and a broken file between them, classified."""
+    begun = Session(load_predictor(trained))
+    begun.predict("a.png", encode_png(gray))
+    begun.predict("b.jpg", b"text")
+    begun.predict("c.png", encode_png(255 - gray))
+    return begun
+
+
+@pytest.fixture
+def file(session):
+    """Where the corrections of the session's model are kept."""
+    return corrections.corrections_file(session.predictor.name)
 
 
 def test_a_broken_file_keeps_its_place_and_hides_no_other(session):
     table = session.table()
-    assert table["file"].tolist() == ["a.png", "b.jpg", "c.png"]
+    assert table["path"].tolist() == ["a.png", "b.jpg", "c.png"]
     assert table["error"].tolist()[::2] == ["", ""]
     assert "b.jpg is not a readable image" in table["error"][1]
-    assert session.select("by name", ALL, ALL)[0].name == "b.jpg"
-    other = next(label for label in session.predictor.classes if label not in set(table["label"]))
-    assert [entry.name for entry in session.select("as they came", other, ALL)] == ["b.jpg"]
+    assert session.select("by file name", ALL, ALL)[0].name == "b.jpg"
+    other = next(name for name in session.predictor.classes if name not in set(table["predicted"]))
+    assert [entry.name for entry in session.select("as uploaded", other, ALL)] == ["b.jpg"]
+
+
+def test_a_row_has_the_columns_of_every_table_and_those_of_a_session(session):
+    table = session.table()
+    classes = session.predictor.classes
+    assert table.columns.tolist() == ["number", *row_columns(classes), "corrected"]
+    assert table["number"].tolist() == [1, 2, 3]
+    assert set(table["label"]) == {""}
+    assert table["predicted"][0] == session.entries[0].prediction.label
+    probabilities = table[[f"p_{name}" for name in classes]].iloc[[0, 2]].astype(float)
+    assert probabilities.sum(axis=1).tolist() == pytest.approx([1, 1])
 
 
 def test_orders_and_filters(session):
-    least_sure = session.select("least sure first", ALL, ALL)[1:]
-    assert least_sure[0].prediction.confidence <= least_sure[1].prediction.confidence
-    for verdict in ("accept", "review"):
-        for entry in session.select("by class", ALL, verdict)[1:]:
-            assert entry.prediction.verdict == verdict
+    first, second = session.select("lowest confidence first", ALL, ALL)[1:]
+    assert first.prediction.confidence <= second.prediction.confidence
+    first, second = session.select("highest novelty first", ALL, ALL)[1:]
+    assert first.prediction.novelty >= second.prediction.novelty
+    for decision in ("accept", "review"):
+        for entry in session.select("by class", ALL, decision)[1:]:
+            assert entry.prediction.decision == decision
 
 
-def test_corrections_outlive_the_session_and_replace_each_other(session, outputs):
+def test_a_csv_file_runs_no_formula_in_a_spreadsheet(session, gray):
+    names = ["=HYPERLINK(1).png", "+1.png", "-2.png", "@sum.png", "a=b.png"]
+    for name in names:
+        session.predict(name, encode_png(gray))
+    session.predict("=cmd.png", b"text")
+    table = pd.read_csv(io.StringIO(session.to_csv()), keep_default_na=False)
+    assert table["path"].tolist()[3:] == [
+        *(f"'{name}" for name in names[:4]),
+        "a=b.png",
+        "'=cmd.png",
+    ]
+    assert table["error"].tolist()[-1].startswith("'=cmd.png is not")
+    assert table.columns.tolist() == session.table().columns.tolist()
+    assert float(table["novelty"][0]) == pytest.approx(session.entries[0].prediction.novelty)
+
+
+def test_corrections_outlive_the_session_and_replace_each_other(session, file):
     entry = session.entries[0]
     session.correct(entry, "patches")
     session.correct(entry, "scratches")
-    [row] = corrections.read(outputs / "tiny" / "corrections.csv").to_dict("records")
+    [row] = corrections.read(file).to_dict("records")
     assert row["corrected"] == "scratches"
-    assert row["model"] == "tiny"
+    assert row["predicted"] == entry.prediction.label
+    assert row["model"] == session.predictor.name
     assert row["sha256"] == images.pixel_hash(entry.gray)
-    kept = images.decode(paths.Path(row["path"]).read_bytes())
-    assert np.array_equal(kept, entry.gray)
+    assert np.array_equal(images.decode(Path(row["path"]).read_bytes()), entry.gray)
     assert session.table()["corrected"].tolist() == ["scratches", "", ""]
 
 
-def test_training_takes_corrections_in_but_for_the_test_part(session, split, outputs):
+def test_training_takes_corrections_in_but_for_the_test_part(session, split, file):
     session.correct(session.entries[0], "scratches")
-    file = outputs / "tiny" / "corrections.csv"
     table = corrections.read(file)
     tested, learned = (split[split["part"] == part].iloc[0] for part in ("test", "train"))
     wrong = [
         {**table.iloc[0], "sha256": row["sha256"], "path": row["path"], "corrected": "patches"}
         for row in (tested, learned)
     ]
-    paths.write_csv(pd.concat([table, pd.DataFrame(wrong)]), file)
-    more = corrections.add_to(split, file)
+    runs.write_csv(pd.concat([table, pd.DataFrame(wrong)]), file)
+    more = corrections.add_to_split(split, file)
     assert len(more) == len(split) + 1
     assert more.iloc[-1][["label", "part"]].tolist() == ["scratches", "train"]
     labels = more.set_index("path")["label"]
@@ -78,117 +116,42 @@ def test_training_takes_corrections_in_but_for_the_test_part(session, split, out
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "message"),
     [
         (lambda table: table.assign(corrected="dent"), "dent: no class of this split"),
         (lambda table: table.assign(path="/nowhere.png"), "/nowhere.png is gone"),
         (lambda table: table.drop(columns="corrected"), "lacks corrected"),
     ],
 )
-def test_corrections_that_cannot_be_taken_in(session, split, outputs, change, words):
+def test_corrections_that_cannot_be_taken_in(session, split, file, change, message):
     session.correct(session.entries[0], "scratches")
-    file = outputs / "tiny" / "corrections.csv"
-    paths.write_csv(change(corrections.read(file)), file)
-    with pytest.raises(UserError, match=words):
-        corrections.add_to(split, file)
+    runs.write_csv(change(corrections.read(file)), file)
+    with pytest.raises(UserError, match=message):
+        corrections.add_to_split(split, file)
     with pytest.raises(UserError, match="correct a label in 05_upload_demo"):
-        corrections.add_to(split, outputs / "none.csv")
-
-
-def test_the_last_correction_counts(session, outputs):
-    entry = session.entries[0]
-    for label in ("scratches", "patches"):
-        session.correct(entry, label)
-    assert corrections.read(outputs / "tiny" / "corrections.csv")["corrected"].tolist() == [
-        "patches"
-    ]
-    (outputs / "empty.csv").write_text("")
+        corrections.add_to_split(split, file.with_name("none.csv"))
+    file.write_text("")
     with pytest.raises(UserError, match="name a file that the demo wrote"):
-        corrections.read(outputs / "empty.csv")
+        corrections.read(file)
 
 
-def test_a_still_shows_files_that_cannot_be_read(session):
-    shown = cards.still(Session(session.predictor), [("text.jpg", b"none")], 3)
-    assert "text.jpg is not a readable image" in shown
-
-
-def test_cards_escape_names_and_mark_verdicts_by_words(session):
+def test_maps_are_those_of_the_predicted_class(session):
     entry = session.entries[0]
-    entry.name = "<b>.png"
-    heat = np.eye(32, dtype=np.float32)
-    shown = cards.card(entry, session.prepared(entry), 2, heat, 0.7)
-    assert "&lt;b&gt;.png" in shown
-    assert cards.SIGNS[entry.prediction.verdict] in shown
-    assert shown.count('class="row"') == 2
-    assert "64 x 48 gray, resized to 32 x 32" in shown
-    assert "not a readable image" in cards.card(session.entries[1], "", 2, None, 0)
-
-
-def test_the_overlay_colours_the_evidence_alone(gray):
-    heat = np.zeros((4, 4), np.float32)
-    heat[0, 0] = 1
-    shown = cards.overlay(gray, heat, 1.0)
-    assert shown.shape == (*gray.shape, 3)
-    assert (shown[-1, -1] == gray[-1, -1]).all()
-    assert len(set(shown[0, 0].tolist())) > 1
-
-
-def test_the_table_downloads_as_csv(session):
-    page = cards.table(session.table())
-    data = re.search(r"base64,([\w+/=]+)", page)[1]
-    table = pd.read_csv(io.BytesIO(base64.b64decode(data)))
-    assert table["file"].tolist() == ["a.png", "b.jpg", "c.png"]
-    assert "No image" in cards.table(session.table().iloc[:0])
+    explain([entry], session.explainer)
+    [expected] = Explainer(session.predictor.name).heatmaps([entry.gray], [entry.prediction.label])
+    assert np.allclose(entry.heatmap, expected)
+    explain([], session.explainer)
 
 
 @pytest.fixture
 def panel(trained, outputs):
-    return demo.Panel(str(trained), top=3, seed=0)
+    return panels.Panel(str(trained), top=3, seed=0)
 
 
-def test_the_panel_judges_samples_and_shows_a_card_for_each(panel):
-    panel.view()
-    panel.try_out.click()
-    panel.worker.join()
-    wait_for(lambda: len(panel.maps) == 6)
-    assert len(panel.cards.children) == 6
-    assert "6 of 6 files judged" in panel.status.value
-    assert "SYNTHETIC scratches.png" in panel.table.value
-    panel.top.value = 1
-    assert panel.cards.children[0].children[0].value.count('class="row"') == 1
-    correction = panel.cards.children[0].children[1]
-    correction.value = "patches"
-    assert "noted as patches" in panel.status.value
-    assert "patches" in corrections.read(corrections.file_of("tiny"))["corrected"].tolist()
-    panel.clear.click()
-    assert panel.cards.children == ()
-
-
-def test_maps_come_after_a_session_is_cleared_while_one_is_drawn(panel, monkeypatch):
-    begun, go_on = Event(), Event()
-
-    def heats(self, grays, labels):
-        begun.set()
-        go_on.wait(10)
-        return np.zeros((len(grays), 4, 4), np.float32)
-
-    monkeypatch.setattr(evidence.Evidence, "heats", heats)
-    panel.try_out.click()
-    assert begun.wait(10)
-    panel.clear.click()
-    panel.try_out.click()
-    panel.worker.join()
-    go_on.set()
-    wait_for(lambda: len(panel.maps) == 6)
-
-
-def test_why_there_are_no_maps_is_said(panel, monkeypatch):
-    def heats(self, grays, labels):
-        raise UserError("no convolution")
-
-    monkeypatch.setattr(evidence.Evidence, "heats", heats)
-    panel.try_out.click()
-    wait_for(lambda: "no convolution" in panel.status.value)
+def are_explained(panel):
+    """Tell whether the six samples have their maps."""
+    entries = panel.session.entries
+    return len(entries) == 6 and all(entry.heatmap is not None for entry in entries)
 
 
 def wait_for(condition):
@@ -199,12 +162,71 @@ def wait_for(condition):
         time.sleep(0.01)
 
 
+def test_the_panel_predicts_samples_and_shows_a_card_for_each(panel):
+    panel.view()
+    panel.samples.click()
+    panel.worker.join()
+    wait_for(lambda: are_explained(panel))
+    assert len(panel.cards.children) == 6
+    assert "6 of 6 files classified" in panel.status.value
+    assert "SYNTHETIC scratches.png" in panel.table.value
+    wait_for(lambda: "activation map" in panel.cards.children[5].children[0].value)
+    panel.top.value = 1
+    assert panel.cards.children[0].children[0].value.count('class="row"') == 1
+    panel.overlay.value = False
+    assert "activation map" not in panel.cards.children[0].children[0].value
+    panel.clear.click()
+    assert panel.cards.children == ()
+    assert "No image yet" in panel.table.value
+
+
+def test_a_label_is_corrected_on_the_panel(panel):
+    panel.samples.click()
+    panel.worker.join()
+    correction = panel.cards.children[0].children[1]
+    correction.value = "patches"
+    assert "corrected to patches" in panel.status.value
+    [row] = corrections.read(corrections.corrections_file(panel.model.value)).to_dict("records")
+    assert row["corrected"] == "patches"
+    assert panel.session.entries[0].corrected == "patches"
+
+
+def test_maps_come_after_a_session_is_cleared_while_they_are_computed(panel, monkeypatch):
+    begun, go_on = Event(), Event()
+
+    def heatmaps(self, grays, labels):
+        begun.set()
+        go_on.wait(10)
+        return np.zeros((len(grays), 4, 4), np.float32)
+
+    monkeypatch.setattr(Explainer, "heatmaps", heatmaps)
+    panel.samples.click()
+    assert begun.wait(10)
+    panel.clear.click()
+    panel.samples.click()
+    panel.worker.join()
+    go_on.set()
+    wait_for(lambda: are_explained(panel))
+
+
+def test_why_there_are_no_maps_is_said(panel, monkeypatch):
+    def heatmaps(self, grays, labels):
+        raise UserError("no convolution")
+
+    monkeypatch.setattr(Explainer, "heatmaps", heatmaps)
+    panel.samples.click()
+    wait_for(lambda: "no convolution" in panel.status.value)
+
+
 def test_the_panel_reads_folders_and_says_what_is_wrong_with_them(panel, stand_in, tmp_path):
     panel.folder.value = str(stand_in)
     panel.read.click()
     panel.worker.join()
-    assert len(panel.cards.children) == demo.PAGE
+    assert len(panel.cards.children) == panels.PAGE_CARDS
     assert panel.page.max == 6
+    first = panel.cards.children
+    panel.page.value = 6
+    assert not set(panel.cards.children) & set(first)
     panel.folder.value = str(tmp_path / "none")
     panel.read.click()
     assert "is no folder" in panel.status.value
@@ -213,39 +235,76 @@ def test_the_panel_reads_folders_and_says_what_is_wrong_with_them(panel, stand_i
 def test_a_batch_can_be_stopped(panel, gray):
     def read():
         panel.stop.click()
-        return png(gray)
+        return encode_png(gray)
 
-    panel.judge([(f"{at}.png", read) for at in range(5)])
+    panel.predict([(f"{number}.png", read) for number in range(5)])
     panel.worker.join()
-    assert "1 of 5 files judged" in panel.status.value
+    assert "1 of 5 files classified" in panel.status.value
     assert panel.stop.disabled
 
 
-def test_the_streamlit_page_shows_answers_and_errors(trained, outputs, gray, monkeypatch):
+def test_a_model_that_cannot_be_loaded_leaves_the_session_as_it_is(trained, outputs, gray):
+    for name in ("good", "damaged"):
+        shutil.copytree(trained, outputs / "mill" / name)
+    (outputs / "mill" / "damaged" / runs.MODEL_CARD).write_text("{")
+    panel = panels.Panel("mill/good", top=3, seed=0)
+    assert panel.model.options[:2] == ("mill/good", "mill/damaged")
+    panel.predict([("a.png", lambda: encode_png(gray))])
+    panel.worker.join()
+    panel.model.value = "mill/damaged"
+    assert "is not JSON" in panel.status.value
+    assert panel.model.value == "mill/good"
+    assert len(panel.session.entries) == 1
+    panel.model.value = f"{runs.REFERENCE}/mobilenet_v2"
+    assert panel.session.predictor.name == "reference/mobilenet_v2"
+    assert "test images of NEU-DET right" in panel.facts.value
+    assert panel.session.entries == []
+
+
+@pytest.fixture
+def streamlit_page(monkeypatch):
+    """What runs the Streamlit page of a model on files."""
     testing = pytest.importorskip("streamlit.testing.v1")
+    import streamlit as st
 
     def app(model, files):
         import streamlit as st
 
-        from nbutils import streamlit_app
+        from nbutils.apps import streamlit_app
 
         st.file_uploader = lambda *_, **__: files
         streamlit_app.page(model)
 
-    class File(io.BytesIO):
-        name = "strip.png"
-
-    import streamlit as st
-
     monkeypatch.setattr(st, "file_uploader", st.file_uploader)
     main = sys.modules["__main__"]  # which the page takes the place of, also for new processes
     monkeypatch.setitem(sys.modules, "__main__", main)
-    files = [File(png(gray)), File(b"text")]
-    ran = testing.AppTest.from_function(app, args=(str(trained), files), default_timeout=60).run()
-    assert not ran.exception
-    words = " ".join(each.value for each in ran.markdown)
-    assert "strip.png" in words
-    assert "not a readable image" in words
-    assert words.count('class="row"') == 3
-    ran.sidebar.slider[0].set_value(1).run()
-    assert " ".join(each.value for each in ran.markdown).count('class="row"') == 1
+    return lambda *args: testing.AppTest.from_function(app, args=args, default_timeout=60).run()
+
+
+class Upload(io.BytesIO):
+    """A file as Streamlit gives it."""
+
+    name = "strip.png"
+
+
+def shown(page):
+    """Return the HTML of a Streamlit page."""
+    return " ".join(element.value for element in page.get("html"))
+
+
+def test_the_streamlit_page_shows_predictions_and_errors(streamlit_page, trained, outputs, gray):
+    page = streamlit_page(str(trained), [Upload(encode_png(gray)), Upload(b"text")])
+    assert not page.exception
+    assert "strip.png, with its activation map" in shown(page)
+    assert "strip.png is not a readable image" in shown(page)
+    assert shown(page).count('class="row"') == 3
+    page.sidebar.slider[0].set_value(1).run()
+    assert shown(page).count('class="row"') == 1
+    page.sidebar.checkbox[0].uncheck().run()
+    assert "strip.png, image" in shown(page)
+
+
+def test_the_streamlit_page_says_that_there_is_no_such_model(streamlit_page, outputs):
+    page = streamlit_page("mill_9/none", [])
+    assert not page.exception
+    assert "no model 'mill_9/none'" in page.error[0].value

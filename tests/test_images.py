@@ -1,4 +1,4 @@
-"""Every kind of file that a user may hand in: the right gray values, or a sentence."""
+"""Every kind of image file that a user may give: the right gray values, or an error."""
 
 import io
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nbutils.images import ImageError, decode, pixel_hash, square, to_array
+from nbutils.data.images import ImageError, decode, pixel_hash, resize, symmetries, to_array
 
 
 def encode(image, kind="PNG", **options):
@@ -35,7 +35,7 @@ def palette_with_transparency(gray):
     return encode(Image.fromarray(gray).convert("P"), transparency=int(gray[0, 0]))
 
 
-RIGHT = {
+VALID = {
     "gray PNG": lambda g: encode(Image.fromarray(g)),
     "gray BMP": lambda g: encode(Image.fromarray(g), "BMP"),
     "gray TIFF": lambda g: encode(Image.fromarray(g), "TIFF"),
@@ -48,27 +48,27 @@ RIGHT = {
 }
 
 
-@pytest.mark.parametrize("kind", RIGHT)
+@pytest.mark.parametrize("kind", VALID)
 def test_lossless_kinds_give_the_same_gray_values(kind, gray):
-    found = decode(RIGHT[kind](gray))
-    assert found.dtype == np.uint8
-    assert np.abs(found.astype(int) - gray).max() <= 1
+    decoded = decode(VALID[kind](gray))
+    assert decoded.dtype == np.uint8
+    assert np.abs(decoded.astype(int) - gray).max() <= 1
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
-def test_jpeg_gives_nearly_the_same(mode, gray):
-    found = decode(encode(Image.fromarray(gray).convert(mode), "JPEG", quality=95))
-    assert np.abs(found.astype(int) - gray).mean() < 3
+def test_jpeg_gives_nearly_the_same_gray_values(mode, gray):
+    decoded = decode(encode(Image.fromarray(gray).convert(mode), "JPEG", quality=95))
+    assert np.abs(decoded.astype(int) - gray).mean() < 3
 
 
-def test_exif_turn_is_undone(gray):
+def test_exif_orientation_is_applied(gray):
     turned = Image.fromarray(gray).transpose(Image.Transpose.ROTATE_90)
     exif = Image.Exif()
     exif[0x0112] = 6
     assert np.array_equal(decode(encode(turned, exif=exif)), gray)
 
 
-BAD = {
+INVALID = {
     "empty": (lambda g: b"", "empty"),
     "text": (lambda g: b"hello, world", "not a readable image"),
     "GIF": (lambda g: encode(Image.fromarray(g), "GIF"), "not a readable image"),
@@ -97,32 +97,42 @@ BAD = {
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
-@pytest.mark.parametrize("kind", BAD)
-def test_bad_files_are_named_with_a_cure(kind, gray):
-    make, words = BAD[kind]
-    with pytest.raises(ImageError, match=words) as caught:
+@pytest.mark.parametrize("kind", INVALID)
+def test_invalid_files_are_named_with_a_cure(kind, gray):
+    make, message = INVALID[kind]
+    with pytest.raises(ImageError, match=message) as caught:
         decode(make(gray), "strip_7.png")
     assert str(caught.value).startswith("strip_7.png")
     assert ":" in str(caught.value), "a cure follows the colon"
 
 
 def test_too_many_bytes(monkeypatch, gray):
-    monkeypatch.setattr("nbutils.images.MAX_BYTES", 10)
+    monkeypatch.setattr("nbutils.data.images.MAX_BYTES", 10)
     with pytest.raises(ImageError, match="MB"):
         decode(encode(Image.fromarray(gray)), "large.png")
 
 
-def test_square_keeps_uniform_values_and_range():
-    assert (square(np.full((30, 70), 77, np.uint8), 16) == 77).all()
-    assert square(np.eye(64, dtype=np.uint8) * 255, 32).shape == (32, 32, 1)
+def test_resize_keeps_uniform_values_and_gives_a_square():
+    assert (resize(np.full((30, 70), 77, np.uint8), 16) == 77).all()
+    assert resize(np.eye(64, dtype=np.uint8) * 255, 32).shape == (32, 32, 1)
 
 
-def test_to_array_is_decode_then_square(gray):
+def test_to_array_decodes_and_resizes(gray):
     data = encode(Image.fromarray(gray))
-    assert np.array_equal(to_array(data, 32), square(gray, 32))
+    assert np.array_equal(to_array(data, 32), resize(gray, 32))
 
 
-def test_hash_tells_shapes_apart():
+def test_hash_depends_on_the_shape():
     flat = np.zeros((4, 9), np.uint8)
     assert pixel_hash(flat) != pixel_hash(flat.reshape(9, 4))
     assert pixel_hash(flat) == pixel_hash(flat.copy())
+
+
+def test_symmetries_are_the_eight_of_the_square_the_identity_first():
+    images = np.arange(18, dtype=np.uint8).reshape(2, 3, 3, 1)
+    views = symmetries(images)
+    assert views.shape == (8, *images.shape)
+    assert np.array_equal(views[0], images)
+    for image, of_image in zip(images[..., 0], np.moveaxis(views[..., 0], 1, 0), strict=True):
+        expected = [np.rot90(flipped, turns) for flipped in (image, image.T) for turns in range(4)]
+        assert {view.tobytes() for view in of_image} == {view.tobytes() for view in expected}

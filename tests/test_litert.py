@@ -1,4 +1,4 @@
-"""LiteRT answers as Keras does."""
+"""LiteRT runs a network as Keras does."""
 
 import os
 import shutil
@@ -7,45 +7,49 @@ from threading import Event, Thread
 import numpy as np
 import pytest
 
-from nbutils import answering, litert
-from nbutils.paths import UserError
-from nbutils.predict import load_predictor
-from nbutils.quiet import quietly
+from nbutils import runs
+from nbutils.inference import export, litert
+from nbutils.inference.predictor import load_predictor
+from nbutils.runs import UserError
+from nbutils.runtime import suppress_stderr
 
 
-def test_a_file_of_other_classes_is_refused(trained, tmp_path):
+@pytest.fixture(scope="module")
+def plain(trained, tmp_path_factory):
+    """The trained network without its embedding: the Keras model, and its file for LiteRT."""
+    model = load_predictor(trained, "keras").model
+    file = tmp_path_factory.mktemp("plain") / runs.LITERT_MODEL
+    export.write_litert(model, file)
+    return model, file
+
+
+def test_a_file_that_does_not_fit_the_model_is_refused(trained, plain, tmp_path):
     folder = tmp_path / "model"
     shutil.copytree(trained, folder)
-    model = load_predictor(folder).model
-    answering.write(answering.answering(model), folder / "model.tflite")
-    assert load_predictor(folder, "litert").network.width > 6
-    answering.write(model, folder / "model.tflite")
+    shutil.copy(plain[1], folder / runs.LITERT_MODEL)
     with pytest.raises(UserError, match=r"model\.tflite does not fit model\.json"):
         load_predictor(folder, "litert")
 
 
-def test_batches_of_any_size_in_order(trained, tmp_path):
-    model = load_predictor(trained).model
-    answering.write(model, tmp_path / "model.tflite")
-    network = litert.Network(tmp_path / "model.tflite")
-    squares = np.random.default_rng(0).integers(0, 255, (11, 32, 32, 1), dtype=np.uint8)
-    expected = model.predict_on_batch(squares)
-    for size in (1, 4, 11):
-        batches = (squares[at : at + size] for at in range(0, 11, size))
-        found = np.concatenate(list(network.map(batches)))
-        assert found == pytest.approx(expected, abs=1e-5)
+@pytest.mark.parametrize("size", [1, 4, 11])
+def test_batches_of_any_size_in_order(plain, size):
+    model, file = plain
+    images = np.random.default_rng(0).integers(0, 255, (11, 32, 32, 1), dtype=np.uint8)
+    batches = (images[at : at + size] for at in range(0, 11, size))
+    outputs = np.concatenate(list(litert.LiteRTNetwork(file).map(batches)))
+    assert outputs == pytest.approx(model.predict_on_batch(images), abs=1e-5)
 
 
-def test_silence_ends_where_two_threads_want_it(capfd):
+def test_stderr_is_restored_where_two_threads_suppress_it(capfd):
     inside, followed = Event(), Event()
 
     def lead():
-        with quietly():
+        with suppress_stderr():
             inside.set()
             followed.wait(0.3)
 
     def follow(leader):
-        with quietly():
+        with suppress_stderr():
             followed.set()
             leader.join()
 

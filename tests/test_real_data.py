@@ -1,19 +1,21 @@
-"""Facts of the real NEU-DET, where it is found."""
+"""NEU-DET itself, where it is found."""
 
 from pathlib import Path
 
 import pytest
 
-from nbutils import audit, data, layouts, metrics, paths, splits, tables
-from nbutils.predict import load_predictor
+from nbutils import runs
+from nbutils.data import audit, datasets, layouts, splits
+from nbutils.evaluation import metrics
+from nbutils.inference.predictor import load_predictor
 
 
 @pytest.fixture(scope="module")
 def table():
-    place = data.usual_place()
-    if place is None:
+    location = datasets.default_location()
+    if location is None:
         pytest.skip("NEU-DET is neither in data/ nor in ../shared")
-    return data.index(place)
+    return datasets.index_images(location)
 
 
 pytestmark = pytest.mark.real_data
@@ -29,24 +31,24 @@ def test_neu_det_is_as_published(table):
     assert pairs == [["patches_101.jpg", "patches_105.jpg"]]
 
 
-def test_the_fixed_split_is_the_default_and_separates_some_twins(table):
+def test_the_fixed_split_is_the_default_and_separates_near_duplicates(table):
     assert splits.default_kind(table) == "fixed"
     part = splits.make_split(table, "fixed", seed=0)
     assert (part == "test").sum() == 360
-    _, thumbnails = audit.texture(table)
+    _, thumbnails = audit.measure_texture(table)
     pairs = audit.near_duplicates(table, thumbnails)
     numbers = table["number"]
-    named = set(zip(numbers[pairs["a"]], numbers[pairs["b"]], strict=True))
-    assert {(101, 105), (171, 292)} <= named
+    found = set(zip(numbers[pairs["a"]], numbers[pairs["b"]], strict=True))
+    assert {(101, 105), (171, 292)} <= found
 
 
-@pytest.mark.parametrize("name", tables.MODELS)
+@pytest.mark.parametrize("name", ["mobilenet_v2", "custom_cnn"])
 def test_shipped_models_reproduce_their_metrics(table, name):
-    folder = paths.ROOT / "outputs" / "reference" / name
-    part = splits.make_split(table, "fixed", paths.read_json(folder / "metrics.json", "")["seed"])
-    test = table[part == "test"]
+    folder = runs.find_model(name)
+    shipped = runs.read_json(folder / runs.METRICS)
+    test = table[splits.make_split(table, "fixed", shipped["seed"]) == "test"]
     files = [Path(path).read_bytes() for path in test["path"]]
-    found = metrics.summary(metrics.prediction_table(test, load_predictor(folder).predict(files)))
-    shipped = paths.read_json(folder / "metrics.json", "")["test"]
-    assert found["errors"] == shipped["errors"]
-    assert found["log_loss"] == pytest.approx(shipped["log_loss"], abs=1e-4)
+    predictions = load_predictor(folder).predict(files)
+    measured = metrics.summarize(metrics.prediction_table(test, predictions))
+    assert measured["errors"] == shipped["test"]["errors"]
+    assert measured["log_loss"] == pytest.approx(shipped["test"]["log_loss"], abs=1e-4)

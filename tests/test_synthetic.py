@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from nbutils import synthetic
-from nbutils.layouts import NEU_CLASSES
+from nbutils.data import synthetic
+from nbutils.data.layouts import NEU_CLASSES
 
 
 def test_classes_are_those_of_neu_det():
@@ -12,7 +12,7 @@ def test_classes_are_those_of_neu_det():
 
 
 @pytest.mark.parametrize("label", NEU_CLASSES)
-def test_drawings_have_a_size_and_boxes_around_their_defects(label):
+def test_images_have_a_size_and_boxes_around_their_defects(label):
     for seed in range(5):
         gray, boxes = synthetic.draw(label, np.random.default_rng(seed))
         assert gray.shape == (200, 200)
@@ -25,9 +25,9 @@ def test_drawings_have_a_size_and_boxes_around_their_defects(label):
 
 def test_images_depend_on_the_seed_alone(tmp_path):
     folders = [tmp_path / name for name in ("few", "more", "other")]
-    synthetic.stand_in(folders[0], per_class=1)
-    synthetic.stand_in(folders[1], per_class=2)
-    synthetic.stand_in(folders[2], per_class=1, seed=1)
+    synthetic.write_dataset(folders[0], per_class=1)
+    synthetic.write_dataset(folders[1], per_class=2)
+    synthetic.write_dataset(folders[2], per_class=1, seed=1)
     few, more, other = ((f / "IMAGES" / "patches_1.jpg").read_bytes() for f in folders)
     assert few == more != other
 
@@ -35,9 +35,9 @@ def test_images_depend_on_the_seed_alone(tmp_path):
 def test_stand_in_is_labelled_and_drawn_once(tmp_path):
     folder = tmp_path / "drawn"
     folder.mkdir()
-    assert not synthetic.is_stand_in(folder)
-    synthetic.stand_in(folder, per_class=1)
+    assert not synthetic.is_synthetic(folder)
+    synthetic.write_dataset(folder, per_class=1)
     assert "SYNTHETIC" in (folder / "SYNTHETIC.txt").read_text()
     (folder / "IMAGES" / "patches_1.jpg").unlink()
-    synthetic.stand_in(folder, per_class=1)
+    synthetic.write_dataset(folder, per_class=1)
     assert not (folder / "IMAGES" / "patches_1.jpg").exists()

@@ -1,0 +1,326 @@
+"""The command line: `steel run | predict | inspect | export | bench | demo`.
+
+Exit codes: 0 done; 1 done, but some images could not be read; 2 a mistake of the user, in a
+sentence; 130 interrupted. What a command alone needs is imported inside it, so that `steel predict`
+runs with the base installation.
+"""
+
+import csv
+import glob
+import io
+import json
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Callable, Iterable
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from nbutils import runs
+from nbutils.data import image_list
+from nbutils.data.images import SUFFIXES, ImageError
+from nbutils.inference.predictor import (
+    DEFAULT_MODEL,
+    Prediction,
+    Predictor,
+    error_row,
+    find_backend,
+    load_predictor,
+    row_columns,
+)
+from nbutils.runs import UserError
+
+UNREADABLE, USER_ERROR, INTERRUPTED = 1, 2, 130  # exit codes
+MAX_REVIEW_ROWS = 200  # of the review queue on the page
+ROUNDS = 3  # of a benchmark
+EXTRAS = {  # of the package, that each command needs
+    "run": "notebooks",
+    "predict": "train",
+    "inspect": "train",
+    "export": "export",
+    "bench": "train",
+    "demo": "notebooks",
+}
+CLUSTER = ("distributed", "dask")
+MAX_MESSAGE = 2**29  # bytes, of files uploaded at once
+DEMO_OPTIONS = [
+    "--Voila.ip=127.0.0.1",
+    "--preheat_kernel=True",
+    f"--Voila.tornado_settings={{'websocket_max_message_size': {MAX_MESSAGE}}}",
+    "--MappingKernelManager.cull_idle_timeout=600",
+    "--MappingKernelManager.cull_interval=60",
+]
+
+
+class Steel(TyperGroup):
+    """Ends every command that fails for a reason the user can mend in one sentence."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except (UserError, PermissionError) as error:
+            code, sentence = USER_ERROR, str(error)
+        except ModuleNotFoundError as error:
+            code, sentence = USER_ERROR, _missing_extra(ctx.invoked_subcommand, error)
+        except KeyboardInterrupt:
+            code, sentence = INTERRUPTED, "Interrupted."
+        typer.echo(sentence, err=True)
+        raise typer.Exit(code)
+
+
+class Run(TyperCommand):
+    """Takes two values after each `-p`, which Typer cannot declare for a list."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Join each name with its value before they are parsed."""
+        for at in [at for at, word in enumerate(args) if word == "-p"][::-1]:
+            pair = args[at + 1 : at + 3]
+            if len(pair) < 2:
+                raise UserError("-p takes a name and a value, as in -p EPOCHS 80")
+            args[at + 1 : at + 3] = ["=".join(pair)]
+        return super().parse_args(ctx, args)
+
+
+def _missing_extra(command: str, error: ModuleNotFoundError) -> str:
+    """Say which extra of the package has a module of others; raise for one of the package."""
+    module = (error.name or "").partition(".")[0]
+    if module in ("", "nbutils"):
+        raise error
+    extra = "cluster" if module in CLUSTER else EXTRAS[command]
+    return f"steel {command} needs the extra {extra}: pip install 'nbutils[{extra}]'"
+
+
+app = typer.Typer(cls=Steel, rich_markup_mode=None, pretty_exceptions_enable=False)
+Sources = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="SOURCE",
+        help="Image files, folders, patterns in quotes, or CSV files with a column path.",
+    ),
+]
+Model = Annotated[
+    str, typer.Option("--model", help="A folder, run/model below outputs/, or one that ships.")
+]
+Backend = Annotated[
+    str | None,
+    typer.Option("--backend", help="keras or litert. Default: litert where the model has it."),
+]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"steel {metadata.version('nbutils')}")
+        raise typer.Exit
+
+
+@app.callback()
+def main_options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print it.")
+    ] = False,
+) -> None:
+    """Classify surface defects of hot-rolled steel on images, and say which to review."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files may be any bytes
+
+
+@app.command(cls=Run, epilog="Example: steel run --run mill_2 --data ~/images/mill_2 -p EPOCHS 80")
+def run(
+    name: Annotated[
+        str, typer.Option("--run", help="Folder below outputs/. Default: the data's name.")
+    ] = "",
+    data: Annotated[
+        str, typer.Option(help="Folder with the images. Default: NEU-DET where it is found.")
+    ] = "",
+    only: Annotated[
+        str, typer.Option(metavar="NUMBERS", help="Such as 02,03. Default: 01 to 05.")
+    ] = "",
+    parameters: Annotated[
+        list[str] | None,
+        typer.Option("-p", metavar="NAME VALUE", help="A parameter of the notebooks; repeatable."),
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Two epochs, to see it work.")] = False,
+) -> None:
+    """Run the notebooks, with one report.
+
+    Executed copies, figures, tables and report.html go to the run's folder below outputs/.
+    """
+    from nbutils import pipeline
+
+    values = {one: value for one, _, value in (pair.partition("=") for pair in parameters or ())}
+    typer.echo(f"report: {pipeline.run(name, data, only, values, quick)}")
+
+
+@app.command(epilog="Example: steel predict strip_17.png night_shift/ --csv > predictions.csv")
+def predict(
+    sources: Sources,
+    model: Model = DEFAULT_MODEL,
+    backend: Backend = None,
+    top: Annotated[int, typer.Option(min=1, help="Classes to print.")] = 3,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, all probabilities.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object a line.")] = False,
+) -> None:
+    """Classify images one after the other."""
+    if as_csv and as_json:
+        raise UserError("--csv and --json exclude each other: choose one")
+    paths = [path for source in sources for path in _listed(source)]
+    predictor = load_predictor(model, backend)
+    show = (
+        _csv_printer(predictor) if as_csv else _print_json if as_json else _text_printer(paths, top)
+    )
+    unreadable = False
+    for path in paths:
+        prediction, error = _predict(predictor, path)
+        row = prediction.to_row(path) if prediction else error_row(path, error, predictor.classes)
+        show(row, prediction)
+        unreadable |= prediction is None
+    raise typer.Exit(UNREADABLE if unreadable else 0)
+
+
+def _listed(source: str) -> Iterable[str]:
+    """List the images of a source; an image file stays as it is named, if it exists or not."""
+    place = Path(source)
+    if place.suffix.lower() in SUFFIXES and not place.is_dir() and not glob.has_magic(source):
+        return [source]
+    return image_list.list_images([source])
+
+
+def _predict(predictor: Predictor, path: str) -> tuple[Prediction | None, str]:
+    """Return what the model says of a file, or why it could not be read."""
+    try:
+        return predictor.predict([Path(path).read_bytes()], [path])[0], ""
+    except (ImageError, OSError, ValueError) as error:
+        return None, str(error)
+
+
+Printer = Callable[[dict[str, Any], Prediction | None], None]
+
+
+def _csv_printer(predictor: Predictor) -> Printer:
+    table = csv.DictWriter(sys.stdout, row_columns(predictor.classes), lineterminator="\n")
+    table.writeheader()
+    return lambda row, prediction: table.writerow(row)
+
+
+def _print_json(row: dict[str, Any], prediction: Prediction | None) -> None:
+    known = {key: None if value != value else value for key, value in row.items()}  # no NaN
+    typer.echo(json.dumps(known))
+
+
+def _text_printer(paths: list[str], top: int) -> Printer:
+    width = max(map(len, paths), default=0)
+
+    def show(row: dict[str, Any], prediction: Prediction | None) -> None:
+        if prediction is None:
+            typer.echo(f"{row['path']:{width}}  error   {row['error']}")
+            return
+        classes = "  ".join(f"{label} {share:.1%}" for label, share in prediction.top(top))
+        typer.echo(f"{row['path']:{width}}  {prediction.decision}  {classes}")
+        for reason in prediction.reasons:
+            typer.echo(f"{'':{width}}          {reason}")
+
+    return show
+
+
+@app.command(epilog='Example: steel inspect "cam_?/*.jpg" --run mill_2 --model mill_2/mobilenet_v2')
+def inspect(
+    sources: Sources,
+    name: Annotated[
+        str, typer.Option("--run", help="Run to write into. Default: inspection_ and the source.")
+    ] = "",
+    model: Model = DEFAULT_MODEL,
+    backend: Backend = None,
+    scheduler: Annotated[str, typer.Option(help="Of a Dask cluster, as tcp://host:8786.")] = "",
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes on this machine. Default: its cores.")
+    ] = None,
+    max_review_rows: Annotated[
+        int, typer.Option(min=0, help="Images of the review queue on the page.")
+    ] = MAX_REVIEW_ROWS,
+) -> None:
+    """Classify many images into a table.
+
+    On all cores, with a page of what to review. Started again after an interruption, it goes on.
+    """
+    from nbutils.apps import report
+    from nbutils.inference import batch
+
+    image_list.list_images(sources)  # these two raise before there is a folder
+    find_backend(runs.find_model(model), backend)
+    stem = re.sub(r"[^\w.-]+", "", Path(sources[0]).stem)  # without a pattern's signs
+    folder = runs.create_run(f"{name}/inspection" if name else f"inspection_{stem or 'all'}")
+    table = batch.inspect(sources, folder, model, backend, scheduler, workers)
+    summary = report.summarize(folder, max_review_rows)
+    typer.echo(f"{table}\n{report.write(folder, summary)}")
+    raise typer.Exit(UNREADABLE if summary.n_errors else 0)
+
+
+@app.command(epilog="Example: steel export mill_2/mobilenet_v2")
+def export(
+    model: Annotated[str, typer.Argument(help="A folder, or run/model below outputs/.")],
+) -> None:
+    """Write a model for the LiteRT runtime.
+
+    Then hold it against Keras on the test images of its run.
+    """
+    from nbutils.inference import export
+
+    typer.echo(export.export(runs.find_model(model)).to_string(index=False))
+
+
+@app.command(epilog="Example: steel bench mill_2/mobilenet_v2 --rounds 11")
+def bench(
+    model: Annotated[str, typer.Argument(help="A folder, or run/model.")] = DEFAULT_MODEL,
+    rounds: Annotated[int, typer.Option(min=1, help="Of measurements.")] = ROUNDS,
+) -> None:
+    """Time a model with each backend.
+
+    On SYNTHETIC images, from the bytes of a file to the prediction, each in a process of its own.
+    """
+    from nbutils.data import synthetic
+    from nbutils.evaluation import latency
+
+    folder = runs.find_model(model)
+    with tempfile.TemporaryDirectory() as place:
+        files = [Path(place, name) for name, _ in synthetic.example_files(seed=0)]
+        for file, (_, content) in zip(files, synthetic.example_files(seed=0), strict=True):
+            file.write_bytes(content)
+        table = latency.benchmark(folder, files, rounds).assign(images="SYNTHETIC")
+    run = runs.create_run(runs.REFERENCE) if folder.parent == runs.SHIPPED else folder.parent
+    runs.write_csv(table, runs.create_model(run, folder.name) / runs.BENCHMARK)
+    typer.echo(table.to_string(index=False, float_format="{:.4g}".format))
+
+
+@app.command(
+    epilog="Example: steel demo --model mill_2/mobilenet_v2 --theme=dark --port=8867",
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)
+def demo(context: typer.Context, model: Model = DEFAULT_MODEL) -> None:
+    """Serve the upload demo on this machine.
+
+    Further options go to Voila.
+    """
+    import papermill
+    from voila.app import Voila
+
+    notebook = next(runs.NOTEBOOKS.glob("05_*.ipynb"))
+    parameters = {"MODEL": runs.model_name(runs.find_model(model)), "STATIC_PREVIEW": False}
+    os.environ["STEEL_HOME"] = str(runs.HOME)  # the kernels work in the folder of the copy
+    copies = runs.create_run("demo")
+    with tempfile.TemporaryDirectory(dir=copies) as folder:  # another server has another
+        copy = str(Path(folder, notebook.name))
+        papermill.execute_notebook(
+            str(notebook), copy, parameters, prepare_only=True, progress_bar=False
+        )
+        Voila.launch_instance([copy, *DEMO_OPTIONS, *context.args])
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

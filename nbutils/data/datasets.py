@@ -1,0 +1,203 @@
+"""Data sets: where the images are, their index with labels and boxes, and reading them."""
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from tqdm.auto import tqdm
+
+from nbutils import runs, runtime
+from nbutils.data import layouts, synthetic
+from nbutils.data.images import SUFFIXES, ImageError, decode, pixel_hash, resize
+from nbutils.runs import UserError
+
+KAGGLE = "kaustubhdikshit/neu-surface-defect-database"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the images come from, and why from there."""
+
+    folder: Path
+    reason: str
+    name: str  # NEU-DET, the folder's own name, or SYNTHETIC
+
+
+def find_source(folder: str | Path | None = None) -> Source:
+    """Find the images: the given folder, NEU-DET where it usually is, Kaggle, or the stand-in.
+
+    Parameters
+    ----------
+    folder
+        Taken where given, else the environment variable NEU_DET_DIR.
+
+    Raises
+    ------
+    UserError
+        If the given folder does not exist.
+    """
+    name, by = (folder, "DATA_DIR") if folder else (os.environ.get("NEU_DET_DIR"), "NEU_DET_DIR")
+    if name:
+        given = Path(name).expanduser().resolve()
+        if not given.is_dir():
+            raise UserError(f"{given} is no folder: correct {by}, or leave it empty to search")
+        return _source(given, f"{by} names it")
+    location = default_location()
+    if location:
+        return _source(location, "found in its usual place")
+    try:
+        return Source(_download(), f"downloaded from Kaggle ({KAGGLE})", "NEU-DET")
+    except OSError as error:
+        reason = f"NEU-DET is neither in {runs.DATA} nor on Kaggle for this machine ({error})"
+    return Source(synthetic.write_dataset(runs.DATA / "SYNTHETIC"), reason, "SYNTHETIC")
+
+
+def default_location() -> Path | None:
+    """Return where NEU-DET lies in or beside the checkout, if it does."""
+    locations = (runs.DATA / "NEU-DET", runs.ROOT.parent / "shared" / "NEU-DET")
+    return next((folder for folder in locations if folder.is_dir()), None)
+
+
+def _source(folder: Path, reason: str) -> Source:
+    if synthetic.is_synthetic(folder):
+        return Source(folder, reason, "SYNTHETIC")
+    return Source(folder, reason, folder.name)
+
+
+def _download() -> Path:
+    """Download NEU-DET by kagglehub; OSError where Kaggle cannot be had."""
+    if not runtime.is_reachable("https://www.kaggle.com"):
+        raise OSError("no answer from the network")
+    import kagglehub
+    from kagglehub.exceptions import KaggleApiHTTPError
+
+    try:
+        return Path(kagglehub.dataset_download(KAGGLE))
+    except KaggleApiHTTPError as error:
+        raise OSError(str(error)) from error
+
+
+def index_images(folder: str | Path) -> pd.DataFrame:
+    """List the images of a folder with their labels, boxes and hashes.
+
+    Layouts: `IMAGES/` and `ANNOTATIONS/`; a folder for each class, also below `train/` and
+    `validation/`; files named by class and number (`crazing_1.jpg`, or NEU-CLS's `Cr_1.bmp`).
+
+    Returns
+    -------
+    One row an image, sorted by label and number: path (absolute), label, number, width, height
+    (pixels), boxes (list of (label, xmin, ymin, xmax, ymax), pixels), sha256 (of the pixels).
+    `attrs["skipped"]` maps each file that could not be used to the reason.
+
+    Raises
+    ------
+    UserError
+        If the folder is missing, or holds no readable images of at least two classes.
+    """
+    folder = Path(folder).resolve()
+    files = layouts.find_files(folder, SUFFIXES)
+    if not files:
+        raise UserError(f"{folder} holds no images ({', '.join(SUFFIXES)}): name another folder")
+    skipped: dict[str, str] = {}
+    boxes = layouts.read_boxes(folder, files, skipped)
+    labels = tqdm(layouts.read_labels(folder, files), desc="Reading images", unit="image")
+    rows = [_index_row(file, label, number, boxes, skipped) for file, label, number in labels]
+    columns = ["path", "label", "number", "width", "height", "boxes", "sha256"]
+    table = pd.DataFrame([row for row in rows if row], columns=columns)
+    table = table.sort_values(["label", "number"], ignore_index=True)
+    if table["label"].nunique() < 2:
+        raise UserError(
+            f"{folder} holds {len(table)} readable images of {table['label'].nunique()} classes, "
+            f"{len(skipped)} files skipped: put the images of each class into a folder of its name"
+        )
+    table.attrs["skipped"] = skipped
+    return table
+
+
+def _index_row(file: Path, label: str, number: int, boxes: dict, skipped: dict) -> tuple | None:
+    """Return the row of an image; None, and why in `skipped`, if it cannot be read."""
+    try:
+        gray = decode(file.read_bytes(), str(file))
+    except (ImageError, OSError) as error:
+        skipped[str(file)] = str(error)
+        return None
+    height, width = gray.shape
+    return str(file), label, number, width, height, boxes.get(file, []), pixel_hash(gray)
+
+
+def read_images(table: pd.DataFrame, size: int) -> np.ndarray:
+    """Read the images of a split, each checked against its hash.
+
+    Parameters
+    ----------
+    table
+        Rows of `split.csv`: path and sha256.
+    size
+        Side of the model's input in pixels.
+
+    Returns
+    -------
+    uint8 array of shape (images, size, size, 1), 0 to 255.
+
+    Raises
+    ------
+    UserError
+        If an image is missing or has changed since the split was made.
+    """
+    images = np.empty((len(table), size, size, 1), np.uint8)
+    for index, row in enumerate(zip(table["path"], table["sha256"], strict=True)):
+        images[index] = resize(_read(*row), size)
+    return images
+
+
+def read_part(
+    split: pd.DataFrame, part: str, classes: Sequence[str], size: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Read one part of a split as a model's images (see `read_images`) and class numbers (int)."""
+    rows = split[split["part"] == part]
+    return read_images(rows, size), rows["label"].map(classes.index).to_numpy()
+
+
+def read_originals(table: pd.DataFrame) -> list[np.ndarray]:
+    """Read the images of a split at their own size: uint8 arrays (height, width)."""
+    return [_read(*row) for row in zip(table["path"], table["sha256"], strict=True)]
+
+
+def _read(path: str, sha256: str) -> np.ndarray:
+    try:
+        gray = decode(Path(path).read_bytes(), path)
+    except FileNotFoundError as error:
+        raise UserError(f"{path} is gone: run 01_data_exploration again") from error
+    if pixel_hash(gray) != sha256:
+        raise UserError(f"{path} is not the image that was split: run 01_data_exploration again")
+    return gray
+
+
+def box_masks(rows: pd.DataFrame, labels: Iterable[str], side: int) -> np.ndarray:
+    """Mark the pixels of one class's boxes in each image, on a square grid.
+
+    Parameters
+    ----------
+    rows
+        boxes, (label, xmin, ymin, xmax, ymax) each; width and height of the image; all in pixels.
+    labels
+        The class whose boxes count, for each image.
+    side
+        Of the grid.
+
+    Returns
+    -------
+    bool array of shape (images, side, side).
+    """
+    masks = np.zeros((len(rows), side, side), bool)
+    columns = (rows[name] for name in ("width", "height", "boxes"))
+    for mask, label, width, height, boxes in zip(masks, labels, *columns, strict=True):
+        scale_x, scale_y = side / width, side / height
+        for name, left, top, right, bottom in boxes:
+            if name == label:
+                lines = slice(int(top * scale_y), int(np.ceil(bottom * scale_y)))
+                mask[lines, int(left * scale_x) : int(np.ceil(right * scale_x))] = True
+    return masks

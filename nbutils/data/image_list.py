@@ -1,0 +1,119 @@
+"""The images of a batch: sources -> paths, kept in a file so that an inspection can resume."""
+
+import csv
+import glob
+import json
+import os
+from collections.abc import Iterator, Sequence
+from itertools import chain, islice
+from pathlib import Path
+
+from nbutils import runs
+from nbutils.data.images import SUFFIXES
+from nbutils.runs import UserError
+
+PATH_COLUMN = "path"  # of a CSV file that names images
+
+
+def list_images(sources: Sequence[str]) -> Iterator[str]:
+    """List images one by one, source after source, those of folders and patterns by name.
+
+    Parameters
+    ----------
+    sources
+        Each a file; a folder (with all below it); a pattern such as `shift_1/*.png`; or a CSV file
+        with a column `path`, whose relative paths start from its folder. What two of them name is
+        listed twice.
+
+    Returns
+    -------
+    Absolute paths.
+
+    Raises
+    ------
+    UserError
+        At once where a source does not exist or holds no images; while listing where a folder
+        cannot be listed, or a CSV file is damaged.
+    """
+    if not sources:
+        raise UserError("no source is named: name a file, a folder, a pattern, or a CSV file")
+    return chain.from_iterable([_non_empty(source) for source in sources])
+
+
+def write_list(sources: Sequence[str], file: Path) -> None:
+    """Write what `list_images` lists, one JSON string a line: names may hold anything.
+
+    Nothing is written where `list_images` raises UserError.
+    """
+    paths = list_images(sources)
+    with runs.atomic_write(file) as tmp, tmp.open("w", encoding="ascii") as lines:
+        lines.writelines(json.dumps(path) + "\n" for path in paths)
+
+
+def count_list(file: Path) -> int:
+    """Return how many images `write_list` has listed."""
+    with file.open(encoding="ascii") as lines:
+        return sum(1 for _ in lines)
+
+
+def read_list(file: Path, done: int) -> Iterator[str]:
+    """Return the images that `write_list` has listed, without the first ones, which are done."""
+    with file.open(encoding="ascii") as lines:
+        for line in islice(lines, done, None):
+            yield json.loads(line)
+
+
+def _non_empty(source: str) -> Iterator[str]:
+    """Return the images of a source; UserError where there are none."""
+    paths = _open_source(source)
+    first = next(paths, None)
+    if first is None:
+        raise UserError(f"{source} holds no images ({', '.join(SUFFIXES)}): name another place")
+    return chain([first], paths)
+
+
+def _open_source(source: str) -> Iterator[str]:
+    place = Path(source).expanduser()
+    if source and place.is_dir():
+        return _below(str(place.resolve()))
+    if place.is_file():
+        is_table = place.suffix.lower() == ".csv"
+        return _from_csv(place.resolve()) if is_table else iter([str(place.resolve())])
+    if glob.has_magic(source):
+        matches = glob.glob(str(place), recursive=True)  # noqa: PTH207  Path.glob wants relative ones
+        return (str(Path(path).resolve()) for path in sorted(matches) if _is_image(path))
+    raise UserError(f"{source!r} is no file, no folder, and no pattern: correct it")
+
+
+def _below(folder: str) -> Iterator[str]:
+    try:
+        with os.scandir(folder) as entries:
+            names = sorted((one.name, one.is_dir(follow_symlinks=False)) for one in entries)
+    except OSError as error:
+        raise UserError(f"{folder} cannot be listed ({error}): give yourself access") from error
+    for name, is_folder in names:
+        path = os.path.join(folder, name)  # noqa: PTH118  there may be millions
+        if is_folder:
+            yield from _below(path)
+        elif _is_image(name):
+            yield path
+
+
+def _is_image(name: str) -> bool:
+    return name.lower().endswith(SUFFIXES)
+
+
+def _from_csv(table: Path) -> Iterator[str]:
+    with table.open(encoding="utf-8-sig", newline="") as lines:  # spreadsheets begin with a mark
+        rows = csv.DictReader(lines)
+        try:
+            if PATH_COLUMN not in (rows.fieldnames or ()):
+                raise UserError(
+                    f"{table} has no column {PATH_COLUMN!r}: name the column of paths so"
+                )
+            for row in rows:
+                if not row[PATH_COLUMN]:
+                    raise UserError(f"{table} has no path in line {rows.line_num}: fill it in")
+                yield str(table.parent / row[PATH_COLUMN])
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise UserError(f"{table} is no CSV file in UTF-8 ({error}): save it as one") from error

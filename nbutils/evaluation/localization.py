@@ -1,0 +1,125 @@
+"""Localization: activation maps held against the boxes that people drew."""
+
+import numpy as np
+import pandas as pd
+from scipy.stats import bootstrap
+
+from nbutils.data import datasets
+from nbutils.evaluation.metrics import CONFIDENCE, wilson
+
+THRESHOLDS = np.linspace(0.05, 0.95, 19)
+
+
+def score(rows: pd.DataFrame, maps: np.ndarray, threshold: float) -> pd.DataFrame:
+    """Compare maps with the boxes of the predicted class.
+
+    Parameters
+    ----------
+    rows
+        path, label, predicted, boxes, and the image's width and height in pixels.
+    maps
+        float in [0, 1], shape (images, side, side), in the same order.
+    threshold
+        From where on a point of a map is part of the predicted region.
+
+    Returns
+    -------
+    One row an image: path, label, predicted; pointing (1 if the brightest point lies in a box:
+    the pointing game of Zhang et al., ECCV 2016), energy (share of the map inside), iou (of the
+    region with the boxes) and coverage (share of the image inside), all in [0, 1] and missing where
+    the image has no such box; failed: the map is empty, or its region touches no box.
+    """
+    masks = datasets.box_masks(rows, rows["predicted"], maps.shape[1])
+    maps, masks = maps.reshape(len(maps), -1), masks.reshape(len(maps), -1)
+    is_empty = maps.max(axis=1) == 0
+    iou = _iou(maps, masks, threshold)
+    scores = pd.DataFrame(
+        {
+            "pointing": masks[np.arange(len(maps)), maps.argmax(axis=1)] & ~is_empty,
+            "energy": (maps * masks).sum(axis=1) / np.maximum(maps.sum(axis=1), 1e-9),
+            "iou": iou,
+            "coverage": masks.mean(axis=1),
+        }
+    ).astype(float)
+    is_boxed = masks.any(axis=1)
+    scores[~is_boxed] = np.nan
+    scores["failed"] = is_empty | (is_boxed & (iou == 0))
+    return rows[["path", "label", "predicted"]].reset_index(drop=True).join(scores)
+
+
+def best_threshold(rows: pd.DataFrame, maps: np.ndarray) -> float:
+    """Return the threshold, of `THRESHOLDS`, with the highest mean IoU with the true class's boxes.
+
+    Arguments are those of `score`. The middle one without boxes.
+    """
+    masks = datasets.box_masks(rows, rows["label"], maps.shape[1]).reshape(len(maps), -1)
+    is_boxed = masks.any(axis=1)
+    if not is_boxed.any():
+        return float(np.median(THRESHOLDS))
+    maps, masks = maps.reshape(len(maps), -1)[is_boxed], masks[is_boxed]
+    return float(max(THRESHOLDS, key=lambda threshold: _iou(maps, masks, threshold).mean()))
+
+
+def summarize(scores: pd.DataFrame, by: str) -> pd.DataFrame:
+    """Summarise `score` tables.
+
+    Returns
+    -------
+    Index `by`; images with boxes; pointing, with its 95 % Wilson interval; energy, iou and
+    coverage, means with bootstrap intervals (`_low`, `_high`) for energy; failed (count).
+    """
+    return pd.DataFrame.from_dict(
+        {name: _means(rows) for name, rows in scores.groupby(by, sort=False)}, orient="index"
+    ).rename_axis(by)
+
+
+def center(count: int, side: int) -> np.ndarray:
+    """Return maps that are brightest in the middle of the image: a baseline."""
+    line = np.linspace(-1, 1, side)
+    hill = np.exp(-2 * (line[:, np.newaxis] ** 2 + line**2))
+    return np.broadcast_to(hill, (count, side, side)).astype(np.float32)
+
+
+def noise(count: int, side: int, seed: int) -> np.ndarray:
+    """Return maps of noise, each point alone: a baseline."""
+    return np.random.default_rng(seed).random((count, side, side), dtype=np.float32)
+
+
+def _means(rows: pd.DataFrame) -> dict:
+    boxed = rows.dropna()
+    pointing_low, pointing_high = wilson(int(boxed["pointing"].sum()), len(boxed))
+    energy_low, energy_high = _mean_interval(boxed["energy"].to_numpy())
+    return {
+        "images": len(boxed),
+        "pointing": boxed["pointing"].mean(),
+        "pointing_low": pointing_low,
+        "pointing_high": pointing_high,
+        "energy": boxed["energy"].mean(),
+        "energy_low": energy_low,
+        "energy_high": energy_high,
+        "iou": boxed["iou"].mean(),
+        "coverage": boxed["coverage"].mean(),
+        "failed": int(rows["failed"].sum()),
+    }
+
+
+def _mean_interval(values: np.ndarray) -> tuple[float, float]:
+    """Return the bootstrap interval of a mean; (0, 1) of fewer than two values."""
+    if len(values) < 2:
+        return 0.0, 1.0
+    interval = bootstrap(
+        (values,),
+        np.mean,
+        n_resamples=1000,
+        confidence_level=CONFIDENCE,
+        method="percentile",
+        rng=0,
+    ).confidence_interval
+    return float(interval.low), float(interval.high)
+
+
+def _iou(maps: np.ndarray, masks: np.ndarray, threshold: float) -> np.ndarray:
+    """Return the intersection over union of each region with its boxes: all (images, points)."""
+    regions = maps >= threshold
+    union = (regions | masks).sum(axis=1)
+    return (regions & masks).sum(axis=1) / np.maximum(union, 1)

@@ -1,0 +1,166 @@
+"""Measure predictions against true classes: accuracy, F1, calibration, with intervals."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.stats import binomtest
+from sklearn.metrics import (
+    accuracy_score,
+    balanced_accuracy_score,
+    confusion_matrix,
+    f1_score,
+    log_loss,
+)
+
+from nbutils import runs
+from nbutils.data import splits
+from nbutils.inference.predictor import Prediction
+from nbutils.runs import UserError
+from nbutils.uncertainty.calibration import calibration_metrics
+
+CONFIDENCE = 0.95  # of all intervals
+
+
+def prediction_table(images: pd.DataFrame, predictions: Sequence[Prediction]) -> pd.DataFrame:
+    """Put predictions into a table.
+
+    Parameters
+    ----------
+    images
+        path, label (true class) and sha256, one row an image.
+    predictions
+        In the same order.
+
+    Returns
+    -------
+    The columns of `Prediction.to_row`, and sha256.
+    """
+    rows = [
+        prediction.to_row(path, label)
+        for prediction, path, label in zip(
+            predictions, images["path"], images["label"], strict=True
+        )
+    ]
+    return pd.DataFrame(rows).assign(sha256=images["sha256"].to_numpy())
+
+
+def read_predictions(model: Path) -> pd.DataFrame:
+    """Read `predictions.csv` of a model's folder; UserError where it is missing."""
+    return runs.read_csv(model / runs.PREDICTIONS)
+
+
+def read_tested(model: Path) -> pd.DataFrame:
+    """Read a model's predictions with what the split of its run says of the same images.
+
+    Returns
+    -------
+    The columns of `prediction_table`, and number, width, height, boxes, part.
+
+    Raises
+    ------
+    UserError
+        If a prediction is of an image that is not in the test part of the split as it is now.
+    """
+    predictions, split = read_predictions(model), splits.read_split(model.parent)
+    tested = predictions.merge(split[split["part"] == "test"])
+    if len(tested) < len(predictions):
+        raise UserError(
+            f"the split of {model.parent} has changed since {model.name} was tested: "
+            f"run {runs.WRITTEN_BY[runs.PREDICTIONS]} again"
+        )
+    return tested
+
+
+def summarize(table: pd.DataFrame) -> dict:
+    """Summarise a `prediction_table`.
+
+    Returns
+    -------
+    images, errors, accuracy and its 95 % Wilson interval, balanced accuracy (mean recall of the
+    classes), macro F1, negative log-likelihood (nats), mean confidence, expected calibration error,
+    the share that is accepted, and errors among them.
+    """
+    columns = table.filter(regex="^p_")
+    probabilities = columns.to_numpy(float)
+    classes = [str(column).removeprefix("p_") for column in columns]
+    true, predicted = table["label"], table["predicted"]
+    correct, accepted = true == predicted, table["decision"] == "accept"
+    return {
+        "images": len(table),
+        "errors": int((~correct).sum()),
+        "accuracy": accuracy_score(true, predicted),
+        "accuracy_interval": wilson(int(correct.sum()), len(table)),
+        "balanced_accuracy": balanced_accuracy_score(true, predicted),
+        "macro_f1": f1_score(true, predicted, average="macro"),
+        "log_loss": log_loss(true, probabilities, labels=classes),
+        "mean_confidence": table["confidence"].mean(),
+        "ece": calibration_metrics(probabilities, true.map(classes.index).to_numpy())["ece"],
+        "accepted": accepted.mean(),
+        "accepted_errors": int((accepted & ~correct).sum()),
+    }
+
+
+def wilson(successes: int, trials: int) -> tuple[float, float]:
+    """Return the 95 % Wilson interval of a proportion; (0, 1) without trials."""
+    if trials == 0:
+        return 0.0, 1.0
+    interval = binomtest(successes, trials).proportion_ci(CONFIDENCE, method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+def confusion(table: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
+    """Count a `prediction_table`: rows the true classes, columns the predicted ones."""
+    counts = confusion_matrix(table["label"], table["predicted"], labels=list(classes))
+    return pd.DataFrame(counts, pd.Index(classes, name="true"), pd.Index(classes, name="predicted"))
+
+
+def by_class(counts: pd.DataFrame) -> pd.DataFrame:
+    """Compute precision, recall and F1 of each class from a confusion matrix.
+
+    Precision and recall have Wilson intervals. F1 is 2 J / (1 + J) with J the share of correct
+    images among all that are or were predicted as the class; the Wilson interval of J, carried
+    through, is the "indirect" one of Lam, Gopal and Qian (2023, arXiv:2309.14621).
+
+    Returns
+    -------
+    One row a class: images, and for each measure its value, `_low` and `_high`, in [0, 1].
+    """
+    rows = {}
+    for label in counts.index:
+        correct = int(counts.loc[label, label])
+        actual, predicted = int(counts.loc[label].sum()), int(counts[label].sum())
+        union = actual + predicted - correct
+        row: dict[str, float] = {"images": actual}
+        for name, trials in (("precision", predicted), ("recall", actual)):
+            value = correct / trials if trials else np.nan
+            row |= _with_interval(name, value, wilson(correct, trials))
+        low, high = (2 * share / (1 + share) for share in wilson(correct, union))
+        f1 = 2 * correct / max(union + correct, 1)
+        rows[label] = row | _with_interval("f1", f1, (low, high))
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("class")
+
+
+def most_confused(counts: pd.DataFrame) -> pd.DataFrame:
+    """Return the mistakes of a confusion matrix: true, predicted, images; most frequent first."""
+    pairs = counts.reset_index().melt("true", var_name="predicted", value_name="images")
+    wrong = pairs[(pairs["true"] != pairs["predicted"]) & (pairs["images"] > 0)]
+    return wrong.sort_values("images", ascending=False, kind="stable", ignore_index=True)
+
+
+def format_intervals(values: pd.Series, low: pd.Series, high: pd.Series) -> pd.Series:
+    """Return shares with their intervals as text, `99.72% (98.4% to 100.0%)`."""
+    rows = zip(values, low, high, strict=True)
+    return pd.Series([f"{value:.2%} ({a:.1%} to {b:.1%})" for value, a, b in rows], values.index)
+
+
+def to_markdown(table: pd.DataFrame) -> str:
+    """Return a table in Markdown, its index as the first column."""
+    head = [table.index.name or "", *table.columns]
+    lines = [head, ["---"] * len(head), *table.itertuples(name=None)]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+
+
+def _with_interval(name: str, value: float, interval: tuple[float, float]) -> dict[str, float]:
+    return {name: value, f"{name}_low": interval[0], f"{name}_high": interval[1]}

@@ -1,0 +1,210 @@
+"""Open-set evaluation: images of a held-out class, of other things, or without a surface."""
+
+import itertools
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import skimage.data
+from PIL import Image, ImageDraw
+from sklearn.metrics import roc_auc_score, roc_curve
+from sklearn.neighbors import NearestNeighbors
+
+from nbutils.data import corruptions, datasets
+from nbutils.data.images import resize
+from nbutils.inference.predictor import Predictor
+from nbutils.runs import UserError
+from nbutils.runtime import keras
+
+N_NEIGHBORS = 5
+SHIPPED = "Mahalanobis of middle features"  # the score that predictions carry
+SIDE = 200  # pixels, of the crops
+SEVERITY = 5  # severity of the corrupted images
+NATURAL_IMAGES = (  # of scikit-image: photographs and textures, none of them of steel
+    "astronaut", "brick", "camera", "chelsea", "clock", "coffee", "coins", "colorwheel", "grass",
+    "gravel", "hubble_deep_field", "immunohistochemistry", "moon", "rocket",
+)  # fmt: skip
+
+
+def novelty_scores(
+    predictor: Predictor, training_images: np.ndarray
+) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
+    """Return functions from images to a score that grows with novelty, by their names.
+
+    Maximum softmax: Hendrycks and Gimpel, ICLR 2017. Energy: Liu et al., NeurIPS 2020. Nearest
+    neighbours: Sun et al., ICML 2022. `SHIPPED` is the one that predictions carry.
+
+    Parameters
+    ----------
+    predictor
+        Of a Keras model.
+    training_images
+        uint8 (n, size, size, 1).
+
+    Raises
+    ------
+    UserError
+        If the model has no review policy.
+    """
+    if not predictor.policy:
+        raise UserError(f"{predictor.name} has no thresholds: run 02_training to its end")
+    gaussians = predictor.policy.gaussians
+    head = predictor.model.get_layer("probabilities")
+    body = keras.Model(predictor.model.inputs, head.input)
+
+    def features(images: np.ndarray) -> np.ndarray:
+        return body.predict(images, batch_size=32, verbose=0)
+
+    def embeddings(images: np.ndarray) -> np.ndarray:
+        return predictor.forward(images, tta_views=1)[1]
+
+    kernel, bias = head.get_weights()
+    return {
+        "maximum softmax": lambda images: 1 - predictor.forward(images)[0].max(axis=1),
+        "energy": lambda images: -np.logaddexp.reduce(features(images) @ kernel + bias, axis=1),
+        "neighbours of last features": _neighbor_distance(features, training_images),
+        "neighbours of middle features": _neighbor_distance(embeddings, training_images),
+        SHIPPED: lambda images: gaussians.distances(embeddings(images)),
+    }
+
+
+def leave_one_class_out(predictor: Predictor, split: pd.DataFrame) -> pd.DataFrame:
+    """Measure how well a model detects the one class that it was trained without.
+
+    Parameters
+    ----------
+    predictor
+        Trained by `02_training` with HELD_OUT_CLASS.
+    split
+        As `splits.read_split` returns it: the training part for neighbours, and the test part.
+
+    Returns
+    -------
+    One row for each of `novelty_scores`: held_out_class, score, auroc, fpr95.
+
+    Raises
+    ------
+    UserError
+        If the model knows all classes, or lacks more than one.
+    """
+    missing = sorted(set(split["label"]) - set(predictor.classes))
+    if len(missing) != 1:
+        raise UserError(
+            f"{predictor.name} was trained without {len(missing)} classes: name models of "
+            "02_training with HELD_OUT_CLASS in HELD_OUT_MODELS"
+        )
+    [held_out] = missing
+    known = split[split["label"] != held_out]
+    training_images, _ = datasets.read_part(known, "train", predictor.classes, predictor.size)
+    test = split[split["part"] == "test"]
+    is_novel = (test["label"] == held_out).to_numpy()
+    images = datasets.read_images(test, predictor.size)
+    rows = []
+    for name, score in novelty_scores(predictor, training_images).items():
+        values = score(images)
+        metrics = ood_metrics(values[~is_novel], values[is_novel])
+        rows.append({"held_out_class": held_out, "score": name, **metrics})
+    return pd.DataFrame(rows)
+
+
+def ood_metrics(known: np.ndarray, novel: np.ndarray) -> dict[str, float]:
+    """Measure how well novelty scores separate known images from novel ones.
+
+    Returns
+    -------
+    auroc, and fpr95: the share of known images that count as novel where 95 % of novel ones do.
+    """
+    truth = np.repeat([0, 1], [len(known), len(novel)])
+    values = np.concatenate([known, novel])
+    false_positives, true_positives, _ = roc_curve(truth, values)
+    return {
+        "auroc": float(roc_auc_score(truth, values)),
+        "fpr95": float(false_positives[true_positives >= 0.95][0]),
+    }
+
+
+def predict_groups(predictor: Predictor, groups: dict[str, list[np.ndarray]]) -> pd.DataFrame:
+    """Predict groups of images, uint8 (height, width) each.
+
+    Returns
+    -------
+    One row an image: group, novelty, accepted (bool) and confidence.
+    """
+    return pd.DataFrame(
+        {
+            "group": name,
+            "novelty": prediction.novelty,
+            "accepted": prediction.decision == "accept",
+            "confidence": prediction.confidence,
+        }
+        for name, grays in groups.items()
+        for prediction in predictor.predict_arrays(resize(gray, predictor.size) for gray in grays)
+    )
+
+
+def summarize(table: pd.DataFrame) -> pd.DataFrame:
+    """Summarise `predict_groups`, whose first group is known, and separate the others from it.
+
+    Returns
+    -------
+    One row a group: images, accepted (share), confidence (mean), auroc and fpr95 (`ood_metrics`).
+    """
+    groups = table.groupby("group", sort=False)
+    summary = groups.agg(
+        images=("novelty", "size"), accepted=("accepted", "mean"), confidence=("confidence", "mean")
+    )
+    known = groups.get_group(summary.index[0])["novelty"].to_numpy()
+    metrics = {
+        name: ood_metrics(known, rows["novelty"].to_numpy())
+        for name, rows in groups
+        if name != summary.index[0]
+    }
+    return summary.join(pd.DataFrame.from_dict(metrics, orient="index"))
+
+
+def natural_images() -> list[np.ndarray]:
+    """Return crops of the photographs and textures that scikit-image ships: uint8 (200, 200)."""
+    crops = []
+    for name in NATURAL_IMAGES:
+        gray = np.asarray(Image.fromarray(getattr(skimage.data, name)()).convert("L"))
+        crops += [
+            gray[top : top + SIDE, left : left + SIDE]
+            for top in range(0, gray.shape[0] - SIDE + 1, SIDE)
+            for left in range(0, gray.shape[1] - SIDE + 1, SIDE)
+        ]
+    return crops
+
+
+def blank_images(seed: int, count: int = 20) -> dict[str, list[np.ndarray]]:
+    """Draw images without a surface: plain gray, noise, and text; uint8 (200, 200) each."""
+    rng = np.random.default_rng(seed)
+    means = np.linspace(20, 235, count)
+    plain = [np.full((SIDE, SIDE), mean, np.uint8) for mean in means]
+    noise = [np.clip(rng.normal(mean, 40, (SIDE, SIDE)), 0, 255).astype(np.uint8) for mean in means]
+    return {"plain gray": plain, "noise": noise, "text": [_text(rng) for _ in range(count)]}
+
+
+def corrupted_images(grays: list[np.ndarray], seed: int) -> list[np.ndarray]:
+    """Corrupt each image heavily, by one family after the other."""
+    families = itertools.cycle(corruptions.FAMILIES)
+    return [
+        corruptions.corrupt(gray, family, SEVERITY, np.random.default_rng((seed, at)))
+        for at, (gray, family) in enumerate(zip(grays, families, strict=False))
+    ]
+
+
+def _neighbor_distance(describe: Callable, training_images: np.ndarray) -> Callable:
+    """Return the distance to the fifth nearest training image, each dimension standardised."""
+    known = describe(training_images)
+    center, scale = known.mean(axis=0), known.std(axis=0) + 1e-6
+    neighbors = NearestNeighbors(n_neighbors=N_NEIGHBORS).fit((known - center) / scale)
+    return lambda images: neighbors.kneighbors((describe(images) - center) / scale)[0][:, -1]
+
+
+def _text(rng: np.random.Generator) -> np.ndarray:
+    page = Image.new("L", (SIDE, SIDE), 255)
+    pen = ImageDraw.Draw(page)
+    for top in range(4, SIDE - 12, 14):
+        letters = rng.integers(97, 123, 40).astype(np.uint8).tobytes().decode()
+        pen.text((4, top), letters, fill=int(rng.integers(0, 90)))
+    return np.asarray(page)

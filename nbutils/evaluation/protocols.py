@@ -1,0 +1,231 @@
+"""Evaluation protocols: which images train and which test, and statistics of the outcomes."""
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from nbutils.evaluation.metrics import CONFIDENCE, wilson
+from nbutils.runs import UserError
+
+N_FOLDS = 5  # of the blocked cross-validation
+FIXED, BLOCKED, HOLDOUT, CURVE = "fixed", "blocked", "repeated_holdout", "learning_curve"
+MIN_TRAIN = 2  # training images of a class, since the penalty of the SVM is chosen within them
+SINGLE_TEST = (FIXED, BLOCKED)  # protocols that test each image once, whatever their repeats
+Candidate = Callable[["Fold"], np.ndarray]  # class numbers that it predicts for the test images
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One division of the images into row numbers of training and of test images."""
+
+    protocol: str
+    n_per_class: int  # training images of the largest class
+    repeat: int
+    train: np.ndarray
+    test: np.ndarray
+
+
+def fixed(table: pd.DataFrame, repeats: int = 1) -> Iterator[Fold]:
+    """Train on the saved split but its test part, and test on that; each repeat is the same."""
+    is_test = (table["part"] == "test").to_numpy()
+    for repeat in range(repeats):
+        yield _fold(table, FIXED, repeat, ~is_test, is_test)
+
+
+def blocked(table: pd.DataFrame) -> Iterator[Fold]:
+    """Test on each fifth of consecutive numbers of each class, and train on the other four."""
+    ranks = table.groupby("label")["number"].rank(method="first") - 1
+    fold = (ranks * N_FOLDS // table.groupby("label")["number"].transform("size")).to_numpy()
+    for number in range(N_FOLDS):
+        yield _fold(table, BLOCKED, number, fold != number, fold == number)
+
+
+def repeated_holdout(table: pd.DataFrame, repeats: int, seed: int) -> Iterator[Fold]:
+    """Draw half of each class to train on: 150 and 150 images, as the database's paper did."""
+    half = int(table["label"].value_counts().min()) // 2
+    for repeat in range(repeats):
+        train = _draw(table, np.ones(len(table), bool), half, (seed, repeat))
+        yield _fold(table, HOLDOUT, repeat, train, ~train)
+
+
+def learning_curve(
+    table: pd.DataFrame, sizes: Sequence[int], n_draws: int, seed: int
+) -> Iterator[Fold]:
+    """Draw a few images of each class outside the saved test part, and test on that part.
+
+    A size that takes all of them ends the curve.
+    """
+    is_test = (table["part"] == "test").to_numpy()
+    available = table["label"][~is_test].value_counts().min()
+    for size in sorted(sizes):
+        if size >= available:
+            yield _fold(table, CURVE, 0, ~is_test, is_test)
+            break
+        for repeat in range(n_draws):
+            train = _draw(table, ~is_test, size, (seed, size, repeat))
+            yield _fold(table, CURVE, repeat, train, is_test)
+
+
+def make_folds(protocols: dict[str, Iterator[Fold]]) -> dict[str, list[Fold]]:
+    """Make the folds of protocols; one that has too few images is left out with a sentence."""
+    folds = {}
+    for protocol, iterator in protocols.items():
+        try:
+            folds[protocol] = list(iterator)
+        except UserError as error:
+            print(error)
+    return folds
+
+
+def run(
+    folds: Sequence[Fold],
+    model: str,
+    candidate: Candidate,
+    y: np.ndarray,
+    apply: Callable = map,
+) -> pd.DataFrame:
+    """Train and test a candidate on folds.
+
+    Parameters
+    ----------
+    model
+        Name of the candidate.
+    candidate
+        Trains on a fold, and returns the class numbers that it predicts for the test images.
+    y
+        True class numbers of all images.
+    apply
+        Applies the candidate to the folds, results in order, as `parallel_map`.
+
+    Returns
+    -------
+    One row a tested image: protocol, n_per_class, repeat, test_by_train (ratio of the images),
+    model, row (number of the image), correct (bool).
+    """
+    rows = []
+    for fold, predicted in zip(folds, apply(candidate, folds), strict=True):
+        rows.append(
+            pd.DataFrame(
+                {
+                    "protocol": fold.protocol,
+                    "n_per_class": fold.n_per_class,
+                    "repeat": fold.repeat,
+                    "test_by_train": len(fold.test) / len(fold.train),
+                    "model": model,
+                    "row": fold.test,
+                    "correct": predicted == y[fold.test],
+                }
+            )
+        )
+    return pd.concat(rows, ignore_index=True)
+
+
+def summarize(per_image: pd.DataFrame) -> pd.DataFrame:
+    """Summarise outcomes by protocol, training images a class, and model.
+
+    Parameters
+    ----------
+    per_image
+        As `run` returns it.
+
+    Returns
+    -------
+    Columns protocol, n_per_class, model, repeats, accuracy (mean of the repeats), sd (of the
+    repeats), low and high: the 95 % interval, Wilson's where each image is tested once, else
+    Student's over the repeats; these share images, so it is narrower than that for new steel.
+    """
+    keys = ["protocol", "n_per_class", "model"]
+    largest = per_image.groupby("protocol")["n_per_class"].transform("max")
+    sizes = per_image["n_per_class"].where(per_image["protocol"] == CURVE, largest)
+    per_image = per_image.assign(n_per_class=sizes)  # folds may differ by an image
+    return pd.DataFrame(
+        dict(zip(keys, key, strict=True)) | _accuracy(str(key[0]), rows)
+        for key, rows in per_image.groupby(keys, sort=False)
+    )
+
+
+def pairwise_tests(per_image: pd.DataFrame) -> pd.DataFrame:
+    """Test each model against the next in the ranking of its protocol, on the same images.
+
+    Where each image is tested once: McNemar's exact test on the images that only one of the two
+    classifies correctly. Where that is repeated with other seeds, a model is correct on an image if
+    the majority of its repeats is; an image on which they tie counts for neither model. Else: the
+    corrected resampled t-test (Nadeau and Bengio, Machine Learning 52, 2003).
+
+    Parameters
+    ----------
+    per_image
+        As `run` returns it; the learning curve is passed over.
+
+    Returns
+    -------
+    Columns protocol, better, worse, difference (of the accuracies), p.
+    """
+    rows = []
+    tested = per_image[per_image["protocol"] != CURVE]
+    for protocol, part in tested.groupby("protocol", sort=False):
+        correct = part.pivot_table("correct", ["repeat", "row"], "model", sort=False).dropna()
+        ranking = correct.mean().sort_values(ascending=False, kind="stable").index
+        for better, worse in itertools.pairwise(ranking):
+            difference = correct[better] - correct[worse]
+            if protocol in SINGLE_TEST:
+                p = _mcnemar(correct[better], correct[worse])
+            else:
+                p = _resampled_t_test(difference, part["test_by_train"].mean())
+            rows.append((protocol, better, worse, difference.mean(), p))
+    return pd.DataFrame(rows, columns=["protocol", "better", "worse", "difference", "p"])
+
+
+def _draw(table: pd.DataFrame, among: np.ndarray, count: int, seed: tuple) -> np.ndarray:
+    rows = table[among].groupby("label").sample(count, random_state=np.random.default_rng(seed))
+    return table.index.isin(rows.index)
+
+
+def _fold(
+    table: pd.DataFrame, protocol: str, repeat: int, train: np.ndarray, test: np.ndarray
+) -> Fold:
+    """Make a fold; a test image with the pixels of a training image is left out."""
+    test = test & ~table["sha256"].isin(table.loc[train, "sha256"]).to_numpy()
+    counts = table["label"][train].value_counts()
+    if counts.size < table["label"].nunique() or counts.min() < MIN_TRAIN or not test.any():
+        raise UserError(
+            f"protocol {protocol!r} needs images of each class to train on, {MIN_TRAIN} at least, "
+            "and images to test on: add images, or leave it out"
+        )
+    return Fold(protocol, int(counts.max()), repeat, np.flatnonzero(train), np.flatnonzero(test))
+
+
+def _accuracy(protocol: str, rows: pd.DataFrame) -> dict:
+    accuracies = rows.groupby("repeat")["correct"].mean()
+    mean, count = accuracies.mean(), len(accuracies)
+    deviation = accuracies.std() if count > 1 else np.nan
+    if protocol in SINGLE_TEST or count == 1:
+        repeats = rows["repeat"].nunique() if protocol == FIXED else 1
+        low, high = wilson(round(rows["correct"].sum() / repeats), len(rows) // repeats)
+    else:
+        reach = stats.t.ppf((1 + CONFIDENCE) / 2, count - 1) * deviation / np.sqrt(count)
+        low, high = mean - reach, min(mean + reach, 1.0)
+    return {"repeats": count, "accuracy": mean, "sd": deviation, "low": low, "high": high}
+
+
+def _mcnemar(better: pd.Series, worse: pd.Series) -> float:
+    """Return the p-value of two models that are correct or not (indices repeat and row)."""
+    shares = [correct.groupby("row").mean() for correct in (better, worse)]
+    decided = (shares[0] != 0.5) & (shares[1] != 0.5)
+    first, second = (share[decided] > 0.5 for share in shares)
+    gains, losses = int((first & ~second).sum()), int((~first & second).sum())
+    return float(stats.binomtest(gains, gains + losses).pvalue) if gains + losses else 1.0
+
+
+def _resampled_t_test(difference: pd.Series, test_by_train: float) -> float:
+    """Return the p-value of differences (index repeat); NaN where they do not vary."""
+    means = difference.groupby("repeat").mean()
+    count = len(means)
+    variance = means.var() * (1 / count + test_by_train)
+    if count < 2 or not variance:
+        return np.nan
+    return float(2 * stats.t.sf(abs(means.mean()) / np.sqrt(variance), count - 1))

@@ -1,0 +1,268 @@
+"""Robustness: accuracy, calibration, review and drift detection on corrupted images."""
+
+import zlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from tqdm.auto import tqdm
+
+from nbutils.data import corruptions
+from nbutils.data.images import resize
+from nbutils.inference.predictor import Predictor
+from nbutils.uncertainty import conformal, drift
+from nbutils.uncertainty.calibration import calibration_metrics, reliability, temperature_scale
+from nbutils.uncertainty.drift import BATCH_SIZE
+from nbutils.uncertainty.review import ReviewPolicy, risk_coverage
+
+SNRS = (50, 40, 30, 20)  # decibels, of the database paper's noise protocol
+WHITE_NOISE, CLEAN = "white noise", "clean"
+UNCHANGED = "none"  # family of the batches that drift detection must not report
+DRIFT_FAMILIES = ("defocus", "motion_blur", "uneven_light", "brightness", "gamma")
+DRIFT_SEVERITIES = (1, 2, 3)  # up to a moderate change
+
+
+class Cell(NamedTuple):
+    """What images are corrupted by: a family at a severity, or white noise at an SNR."""
+
+    family: str
+    severity: int | None = None  # 0 clean, 1 mild, 5 severe
+    snr_db: int | None = None  # decibels
+
+
+def cells() -> list[Cell]:
+    """Return what is measured: clean, each family at each severity, and white noise by its SNR."""
+    families = [
+        Cell(family, severity)
+        for family in corruptions.FAMILIES
+        for severity in corruptions.SEVERITIES
+    ]
+    return [Cell(CLEAN, 0), *families, *(Cell(WHITE_NOISE, snr_db=snr) for snr in SNRS)]
+
+
+def measure(
+    predictors: dict[str, Predictor],
+    grays: Sequence[np.ndarray],
+    labels: Sequence[str],
+    seed: int,
+) -> dict[str, pd.DataFrame]:
+    """Run models on corrupted images, the same for each.
+
+    Images are corrupted at their own size, as a camera would, and resized after.
+
+    Parameters
+    ----------
+    predictors
+        The models, by a name for each.
+    grays
+        uint8 arrays (height, width).
+    labels
+        True classes.
+    seed
+        Of the corruptions.
+
+    Returns
+    -------
+    By the same names, one row for each image in each of `cells`: family, severity, snr_db, label;
+    decision and novelty, where the model has a review policy; and `p_<class>`, probabilities before
+    calibration.
+    """
+    tables: dict[str, list[pd.DataFrame]] = {name: [] for name in predictors}
+    for cell in tqdm(cells(), desc="Corrupting", unit="cell", leave=False):
+        corrupted = [_corrupt(gray, cell, (seed, at)) for at, gray in enumerate(grays)]
+        facts = {**cell._asdict(), "label": list(labels)}
+        for name, predictor in predictors.items():
+            tables[name].append(_forward(predictor, corrupted, facts))
+    return {name: pd.concat(parts, ignore_index=True) for name, parts in tables.items()}
+
+
+def by_cell(outputs: pd.DataFrame, temperature: float) -> pd.DataFrame:
+    """Measure the outputs of each cell.
+
+    Parameters
+    ----------
+    outputs
+        As `measure` returns them, of one model.
+    temperature
+        That calibrates them; 1 leaves them as they are.
+
+    Returns
+    -------
+    One row for each of `cells`: family, severity, snr_db, what `calibration_metrics` returns,
+    reviewed (share of the images that a person has to see), and wrong_accepted (share that is wrong
+    and that nobody sees).
+    """
+    rows = []
+    for cell, part in outputs.groupby(list(Cell._fields), sort=False, dropna=False):
+        probabilities, y = arrays(part, temperature)
+        accepted = (part["decision"] == "accept").to_numpy()
+        wrong = accepted & (probabilities.argmax(axis=1) != y)
+        shares = {"reviewed": 1 - accepted.mean(), "wrong_accepted": wrong.mean()}
+        facts = dict(zip(Cell._fields, cell, strict=True))
+        rows.append({**facts, **calibration_metrics(probabilities, y), **shares})
+    return pd.DataFrame(rows).astype({"severity": "Int64", "snr_db": "Int64"})
+
+
+def arrays(outputs: pd.DataFrame, temperature: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return calibrated probabilities (images, classes) and class numbers of outputs."""
+    raw = outputs.filter(regex="^p_")
+    y = raw.columns.get_indexer(pd.Index("p_" + outputs["label"]))
+    return temperature_scale(raw.to_numpy(), temperature), y
+
+
+def summarize(table: pd.DataFrame) -> pd.Series:
+    """Summarise what `by_cell` returns: accuracies, each a mean over families and severities."""
+    clean = table[table["family"] == CLEAN].iloc[0]
+    by_family = table[table["family"].isin(corruptions.FAMILIES)]
+    trained = by_family["family"].isin(corruptions.TRAINING)
+    white = table[table["family"] == WHITE_NOISE].set_index("snr_db")["accuracy"]
+    return pd.Series(
+        {
+            "clean": clean["accuracy"],
+            "all families": by_family["accuracy"].mean(),
+            "families of training": by_family.loc[trained, "accuracy"].mean(),
+            "families left out": by_family.loc[~trained, "accuracy"].mean(),
+            **{f"{snr} dB": white[snr] for snr in SNRS},
+            "worst cell": by_family["accuracy"].min(),
+            "reviewed clean": clean["reviewed"],
+            "reviewed corrupted": by_family["reviewed"].mean(),
+            "wrong and accepted": by_family["wrong_accepted"].mean(),
+        }
+    )
+
+
+def clean_and_corrupted(outputs: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Return outputs for images as they are, and for images of all families and severities."""
+    by_family = outputs["family"].isin(corruptions.FAMILIES)
+    return {CLEAN: outputs[outputs["family"] == CLEAN], "corrupted": outputs[by_family]}
+
+
+def calibration_table(outputs: pd.DataFrame, temperature: float) -> pd.DataFrame:
+    """Measure calibration of one model on clean and corrupted images, before and after.
+
+    Returns
+    -------
+    Index (images, calibration); accuracy, confidence, ece, brier, log_loss.
+    """
+    rows = {
+        (images, step): calibration_metrics(*arrays(part, value))
+        for images, part in clean_and_corrupted(outputs).items()
+        for step, value in (("before", 1.0), ("after", temperature))
+    }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis(["images", "calibration"])
+
+
+def reliability_tables(
+    outputs: pd.DataFrame, temperature: float
+) -> dict[tuple[str, str], pd.DataFrame]:
+    """Return `calibration.reliability` of one model by (images, step), as `calibration_table`."""
+    return {
+        (images, step): reliability(*arrays(part, value))
+        for images, part in clean_and_corrupted(outputs).items()
+        for step, value in (("before", 1.0), ("after", temperature))
+    }
+
+
+def risk_curves(outputs: pd.DataFrame, temperature: float) -> dict[str, pd.DataFrame]:
+    """Return `review.risk_coverage` of one model on clean and on corrupted images."""
+    return {
+        images: risk_coverage(*arrays(part, temperature))
+        for images, part in clean_and_corrupted(outputs).items()
+    }
+
+
+def coverage_table(outputs: pd.DataFrame, policy: ReviewPolicy) -> pd.DataFrame:
+    """Measure the prediction sets of one model on clean and corrupted images.
+
+    Returns
+    -------
+    Columns images, target_coverage (per cent), and what `conformal.empirical_coverage` returns, for
+    `all` and each class.
+    """
+    tables = []
+    for name, part in clean_and_corrupted(outputs).items():
+        probabilities, y = arrays(part, policy.thresholds.temperature)
+        classes = [str(column).removeprefix("p_") for column in part.filter(regex="^p_")]
+        for target, threshold in policy.thresholds.conformal.items():
+            sets = conformal.prediction_sets(probabilities, threshold)
+            table = conformal.empirical_coverage(sets, y, classes).reset_index()
+            tables.append(table.assign(images=name, target_coverage=int(target)))
+    return pd.concat(tables, ignore_index=True)
+
+
+def drift_detection_rates(
+    predictor: Predictor,
+    reference: drift.ReferenceStatistics,
+    grays: Sequence[np.ndarray],
+    n_batches: int,
+    seed: int,
+) -> pd.DataFrame:
+    """Count how often drift is reported in batches of images, as they are and corrupted.
+
+    Parameters
+    ----------
+    predictor, reference
+        The model, and what `drift.fit_reference` returned for it.
+    grays
+        Images that took no part in that, uint8 (height, width).
+    n_batches
+        Drawn of each kind, of `BATCH_SIZE` images (or as many as there are).
+    seed
+        Of corruptions and draws.
+
+    Returns
+    -------
+    One row for each kind: family, severity, detection_rate (share of batches), statistic (median).
+    """
+    rng = np.random.default_rng(seed)
+    changed = [Cell(family, each) for family in DRIFT_FAMILIES for each in DRIFT_SEVERITIES]
+    rows = []
+    for family, severity, _ in tqdm(
+        [Cell(UNCHANGED, 0), *changed], desc="Testing for drift", unit="kind", leave=False
+    ):
+        images = [
+            corruptions.corrupt(gray, family, severity, rng) if severity else gray for gray in grays
+        ]
+        table = descriptor_table(predictor, reference, images)
+        size = min(BATCH_SIZE, len(table))
+        draws = [rng.choice(len(table), size, replace=False) for _ in range(n_batches)]
+        results = [drift.test_batch([table.iloc[draw]], reference).attrs for draw in draws]
+        rate = np.mean([bool(result["drifted"]) for result in results])
+        statistic = np.median([result["statistic"] for result in results])
+        rows.append((family, severity, rate, statistic))
+    return pd.DataFrame(rows, columns=["family", "severity", "detection_rate", "statistic"])
+
+
+def descriptor_table(
+    predictor: Predictor, reference: drift.ReferenceStatistics, grays: Sequence[np.ndarray]
+) -> pd.DataFrame:
+    """Return the descriptors of images, uint8 (height, width), with their predicted classes."""
+    images = [resize(gray, predictor.size) for gray in grays]
+    probabilities, embeddings = predictor.forward(images)
+    predictions = predictor.to_predictions(probabilities, embeddings)
+    statistics = np.array([drift.image_statistics(image) for image in images])
+    scores = [(prediction.novelty, prediction.confidence) for prediction in predictions]
+    values = np.hstack([statistics, drift.project(embeddings, reference), scores])
+    table = pd.DataFrame(values, columns=list(drift.DESCRIPTORS))
+    return table.assign(predicted=[prediction.label for prediction in predictions])
+
+
+def _corrupt(gray: np.ndarray, cell: Cell, seed: tuple[int, int]) -> np.ndarray:
+    rng = np.random.default_rng((*seed, zlib.crc32(cell.family.encode())))
+    if cell.snr_db is not None:
+        return corruptions.add_noise(gray, cell.snr_db, rng)
+    return corruptions.corrupt(gray, cell.family, cell.severity, rng) if cell.severity else gray
+
+
+def _forward(predictor: Predictor, grays: Sequence[np.ndarray], facts: dict) -> pd.DataFrame:
+    """Return a model's outputs for the images of a cell."""
+    images = [resize(gray, predictor.size) for gray in grays]
+    probabilities, embeddings = predictor.forward(images)
+    if predictor.policy:
+        assessed = predictor.policy.assess(probabilities, embeddings)
+        decisions = ["review" if reasons else "accept" for reasons in assessed.reasons]
+        facts = facts | {"decision": decisions, "novelty": assessed.novelty}
+    columns = [f"p_{label}" for label in predictor.classes]
+    table = pd.DataFrame(facts).join(pd.DataFrame(probabilities, columns=columns))
+    return table.astype({"severity": "Int64", "snr_db": "Int64"})

@@ -1,0 +1,151 @@
+"""Where a model looks: class activation maps, by tf-keras-vis."""
+
+import contextlib
+import io
+import warnings
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from nbutils.data.images import resize
+from nbutils.inference.predictor import load_predictor
+from nbutils.runs import UserError
+
+if TYPE_CHECKING:
+    import keras
+
+BATCH_SIZE = 16  # images whose gradients are in memory together
+FUSED = "Grad-CAM x LayerCAM"
+METHODS = ("Grad-CAM", "Grad-CAM++", "LayerCAM", "Score-CAM", FUSED)
+SCORED_CHANNELS = 16  # of the last maps that Score-CAM tries, those that vary most
+
+
+def activation_maps(
+    model: "keras.Model", images: np.ndarray, y: np.ndarray, method: str = FUSED
+) -> np.ndarray:
+    """Compute activation maps of classes; `explainer` says of what, and how."""
+    return explainer(model, method)(images, y)
+
+
+def explainer(model: "keras.Model", method: str = FUSED) -> Callable:
+    """Prepare activation maps of a model.
+
+    Grad-CAM (Selvaraju et al., ICCV 2017, arXiv:1610.02391), Grad-CAM++ (Chattopadhay et al., WACV
+    2018, arXiv:1710.11063) and Score-CAM (Wang et al., CVPRW 2020, arXiv:1910.01279) read the last
+    maps of the network; LayerCAM (Jiang et al., IEEE TIP 30, 2021) reads finer ones. `FUSED` is the
+    product of Grad-CAM, which is specific to the class, and LayerCAM, which is finer in place.
+
+    Parameters
+    ----------
+    model
+        Functional, images in [0, 255] to softmax probabilities.
+    method
+        One of `METHODS`.
+
+    Returns
+    -------
+    Function of images, uint8 (n, size, size, 1), and the class number y (int) to explain for each;
+    it returns float32 maps in [0, 1], shape (n, size, size), all zero where there is no evidence
+    for the class.
+
+    Raises
+    ------
+    UserError
+        If there is no such method.
+    """
+    if method not in METHODS:
+        raise UserError(f"METHOD {method!r} is unknown: choose one of {', '.join(METHODS)}")
+    if method == FUSED:
+        coarse, fine = explainer(model, "Grad-CAM"), explainer(model, "LayerCAM")
+        return lambda images, y: _rescale(coarse(images, y) * fine(images, y))
+    cam, layer, batch_size, options = _library_method(model, method)
+    options |= {"penultimate_layer": layer, "seek_penultimate_conv_layer": False}
+
+    def compute(images: np.ndarray, y: np.ndarray) -> np.ndarray:
+        starts = range(0, len(images), batch_size)
+        bar = tqdm(starts, desc=method, unit="batch", leave=False, disable=len(starts) == 1)
+        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():  # of Score-CAM
+            warnings.filterwarnings("ignore", message="The structure of `inputs`")
+            parts = [
+                _run(cam, images[at : at + batch_size], y[at : at + batch_size], options)
+                for at in bar
+            ]
+        return np.concatenate(parts)
+
+    return compute
+
+
+def with_random_weights(model: "keras.Model", seed: int) -> "keras.Model":
+    """Return a model of the same architecture with random weights: a baseline."""
+    from nbutils.runtime import keras
+
+    keras.utils.set_random_seed(seed)
+    return keras.models.clone_model(model)
+
+
+class Explainer:
+    """Activation maps of a model by its name or folder; Keras is loaded at the first map."""
+
+    def __init__(self, model: str | Path):
+        self.model = model
+        self._lock = Lock()
+
+    def heatmaps(self, grays: Sequence[np.ndarray], labels: Sequence[str]) -> np.ndarray:
+        """Compute the map of a class for each image; many at once take less time.
+
+        Parameters
+        ----------
+        grays
+            One image or more, uint8 (height, width) each.
+        labels
+            Name of a class for each.
+
+        Returns
+        -------
+        float32 array in [0, 1], shape (images, size, size) of the model's input.
+        """
+        with self._lock:  # tf-keras-vis is not safe for two threads
+            predictor, compute = self._loaded
+            images = np.stack([resize(gray, predictor.size) for gray in grays])
+            return compute(images, np.array([predictor.classes.index(label) for label in labels]))
+
+    @cached_property
+    def _loaded(self) -> tuple:
+        predictor = load_predictor(self.model, "keras")
+        return predictor, explainer(predictor.model)
+
+
+def _library_method(model: "keras.Model", method: str) -> tuple[Callable, str, int, dict]:
+    """Return a method of tf-keras-vis, the layer it reads, images at once, and its options."""
+    from nbutils.models import networks  # imports Keras quietly, which tf_keras_vis would not
+
+    # isort: split
+    from tf_keras_vis.gradcam import Gradcam
+    from tf_keras_vis.gradcam_plus_plus import GradcamPlusPlus
+    from tf_keras_vis.layercam import Layercam
+    from tf_keras_vis.scorecam import Scorecam
+    from tf_keras_vis.utils.model_modifiers import ReplaceToLinear
+
+    kind, layer, batch_size, options = {
+        "Grad-CAM": (Gradcam, networks.last_maps, BATCH_SIZE, {}),
+        "Grad-CAM++": (GradcamPlusPlus, networks.last_maps, BATCH_SIZE, {}),
+        "LayerCAM": (Layercam, networks.finer_maps, BATCH_SIZE, {}),
+        "Score-CAM": (Scorecam, networks.last_maps, 1, {"max_N": SCORED_CHANNELS}),  # per image
+    }[method]
+    cam = kind(model, model_modifier=ReplaceToLinear(), clone=True)
+    return cam, layer(model), batch_size, options
+
+
+def _run(cam: Callable, images: np.ndarray, y: np.ndarray, options: dict) -> np.ndarray:
+    from tf_keras_vis.utils.scores import CategoricalScore
+
+    return cam(CategoricalScore(y.tolist()), images.astype(np.float32), **options)
+
+
+def _rescale(maps: np.ndarray) -> np.ndarray:
+    return maps / np.maximum(maps.max(axis=(1, 2), keepdims=True), 1e-9)

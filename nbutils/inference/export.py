@@ -1,0 +1,143 @@
+"""Keras models as predictors, and as files for the LiteRT runtime."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from nbutils import runs
+from nbutils.data import datasets, splits
+from nbutils.inference.litert import LiteRTNetwork
+from nbutils.inference.predictor import BACKENDS, Predictor, load_predictor
+from nbutils.models import networks
+from nbutils.models.layers import PowerNormalization
+from nbutils.runtime import keras, tf
+from nbutils.uncertainty.calibration import calibration_metrics
+from nbutils.uncertainty.review import ReviewPolicy
+
+ops = keras.ops
+
+
+class KerasNetwork:
+    """A Keras model that answers batch after batch."""
+
+    def __init__(self, model: keras.Model):
+        self._model = model
+
+    def map(self, batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """Run batches one after the other."""
+        return (self._model.predict_on_batch(batch) for batch in batches)
+
+
+def with_embedding(model: keras.Model) -> keras.Model:
+    """Return the network that answers with one row an image: probabilities, then the embedding.
+
+    The embedding is what novelty is measured in: mean and deviation of the channels in the middle
+    of the network.
+    """
+    maps = model.get_layer(networks.middle_maps(model)).output
+    moments = [ops.mean(maps, axis=(1, 2)), ops.std(maps, axis=(1, 2))]
+    embedding = PowerNormalization()(ops.concatenate(moments, axis=-1))
+    return keras.Model(model.inputs, ops.concatenate([model.outputs[0], embedding], axis=-1))
+
+
+def keras_predictor(
+    model: keras.Model,
+    classes: Sequence[str],
+    name: str,
+    tta_views: int = 1,
+    policy: ReviewPolicy | None = None,
+) -> Predictor:
+    """Make a predictor of a Keras model; arguments as `Predictor` takes them."""
+    network = KerasNetwork(with_embedding(model))
+    return Predictor(network, classes, name, model.input_shape[1], tta_views, policy, model)
+
+
+def to_litert(predictor: Predictor, file: Path) -> Predictor:
+    """Write a Keras predictor's network to a `.tflite` file; return the predictor that runs it."""
+    write_litert(with_embedding(predictor.model), file)
+    return Predictor(
+        LiteRTNetwork(file),
+        predictor.classes,
+        predictor.name,
+        predictor.size,
+        predictor.tta_views,
+        predictor.policy,
+        predictor.model,
+    )
+
+
+def write_litert(model: keras.Model, file: Path) -> None:
+    """Write a model of one input and one output as a `.tflite` file in float32.
+
+    The converter is given the traced function: Keras' own export would trace it three times, which
+    takes more than twice as long.
+    """
+    [image] = model.inputs
+    signature = tf.TensorSpec(image.shape, tf.float32, name="image")
+    traced = tf.function(lambda image: model(image, training=False), input_signature=[signature])
+    holder = tf.Module()
+    holder.weights = [weight.value for weight in model.weights]
+    logger = tf.get_logger()
+    level = logger.level
+    logger.setLevel("ERROR")
+    try:
+        converter = tf.lite.TFLiteConverter.from_concrete_functions(
+            [traced.get_concrete_function()], holder
+        )
+        with runs.atomic_write(file) as tmp:
+            tmp.write_bytes(converter.convert())
+    finally:
+        logger.setLevel(level)
+
+
+def export(model: Path) -> pd.DataFrame:
+    """Write the `.tflite` file of a model, and how it compares with Keras to `export.csv`.
+
+    Parameters
+    ----------
+    model
+        Folder in a run with a split, whose test images are compared.
+
+    Returns
+    -------
+    As `compare` does.
+    """
+    predictor = load_predictor(model, "keras")
+    split = splits.read_split(model.parent)
+    split = split[split["label"].isin(predictor.classes)]  # one may have been held out of training
+    to_litert(predictor, model / runs.LITERT_MODEL)
+    table = compare(model, split[split["part"] == "test"])
+    runs.write_csv(table, model / runs.EXPORT)
+    return table
+
+
+def compare(model: Path, test: pd.DataFrame) -> pd.DataFrame:
+    """Hold every backend of a model against Keras on test images.
+
+    Returns
+    -------
+    One row for each of `BACKENDS`: backend, accuracy, ece, accepted (shares), agreement (share of
+    images with the label that Keras gives), difference (largest, of a probability) and size_mb.
+    """
+    rows, expected = [], None
+    for backend, file in BACKENDS.items():
+        predictor = load_predictor(model, backend)
+        predictions = predictor.predict_arrays(datasets.read_images(test, predictor.size))
+        probabilities = np.array([list(one.probabilities.values()) for one in predictions])
+        y = test["label"].map(predictor.classes.index).to_numpy()
+        expected = probabilities if expected is None else expected
+        metrics = calibration_metrics(probabilities, y)
+        rows.append(
+            {
+                "backend": backend,
+                "accuracy": metrics["accuracy"],
+                "ece": metrics["ece"],
+                "accepted": np.mean([one.decision == "accept" for one in predictions]),
+                "agreement": np.mean(probabilities.argmax(axis=1) == expected.argmax(axis=1)),
+                "difference": np.abs(probabilities - expected).max(),
+                "size_mb": (model / file).stat().st_size / 2**20,
+            }
+        )
+    return pd.DataFrame(rows)

@@ -1,0 +1,78 @@
+"""Features of a frozen backbone, computed once for each image and kept in a cache."""
+
+import hashlib
+import zipfile
+from pathlib import Path
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from nbutils import runs
+from nbutils.data.images import symmetries
+from nbutils.inference.export import write_litert
+from nbutils.inference.litert import LiteRTNetwork
+from nbutils.runtime import keras
+
+
+def extract(backbone: keras.Model, images: np.ndarray) -> np.ndarray:
+    """Return the features of images in all eight symmetries, from the cache where it has them.
+
+    The cache is a file in `outputs/cache` for each backbone, size and weights, and knows each image
+    by its pixels. What is missing or unreadable there is computed.
+
+    Parameters
+    ----------
+    backbone
+        As `networks.feature_extractor` returns it.
+    images
+        uint8, shape (images, size, size, 1).
+
+    Returns
+    -------
+    float32 array of shape (images, 8, channels).
+    """
+    file = cache_file(backbone)
+    cached = _read_cache(file)
+    keys = [hashlib.sha256(image.tobytes()).hexdigest() for image in images]
+    missing = [index for index, key in enumerate(keys) if key not in cached]
+    if missing:
+        computed = compute(backbone, images[missing])
+        cached |= {keys[index]: row for index, row in zip(missing, computed, strict=True)}
+        with runs.atomic_write(file) as tmp:
+            np.savez(tmp, keys=list(cached), features=np.stack(list(cached.values())))
+    return np.stack([cached[key] for key in keys])
+
+
+def compute(backbone: keras.Model, images: np.ndarray) -> np.ndarray:
+    """Compute features as `extract` does, without their cache.
+
+    The eight views of an image are one batch: it stays in the processor's cache.
+    """
+    file = cache_file(backbone).with_suffix(".tflite")
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_litert(backbone, file)
+    batches = (symmetries(image[np.newaxis])[:, 0] for image in images)
+    outputs = LiteRTNetwork(file).map(batches)
+    name = f"Features of {backbone.name}"
+    return np.stack(list(tqdm(outputs, name, len(images), unit="image", leave=False)))
+
+
+def cache_file(backbone: keras.Model) -> Path:
+    """Return where a backbone's features are kept: by its name, size, layers and weights."""
+    digest = hashlib.sha256(repr([type(layer).__name__ for layer in backbone.layers]).encode())
+    for weights in backbone.get_weights():
+        digest.update(weights.tobytes())
+    name = f"{backbone.name}_{backbone.input_shape[1]}_{digest.hexdigest()[:12]}.npz"
+    return runs.OUTPUTS / "cache" / name
+
+
+def _read_cache(file: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(file) as cache:
+            return dict(zip(cache["keys"].tolist(), cache["features"], strict=True))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        print(f"{file} is damaged: the features are computed again")
+        return {}

@@ -1,0 +1,1 @@
+"""Networks, their layers and pretrained weights, and how they are trained."""

@@ -1,0 +1,180 @@
+"""Networks from images to class probabilities, with augmentation and scaling inside."""
+
+from nbutils.models import backbones
+from nbutils.models.layers import FlatField, PowerNormalization, RandomSymmetry
+from nbutils.runs import UserError
+from nbutils.runtime import keras
+
+layers = keras.layers
+CUSTOM_CNN = "custom_cnn"
+SIZES = {CUSTOM_CNN: 128, backbones.LITE0: 200}  # pixels, side of the input; all others:
+PRETRAINED_SIZE = 224
+FILTERS = (16, 32, 64, 128, 192)  # of the custom CNN's blocks
+
+
+def default_size(name: str) -> int:
+    """Return the side of a network's input in pixels where the user names none."""
+    return SIZES.get(name, PRETRAINED_SIZE)
+
+
+def build(
+    name: str, classes: int, seed: int, size: int, alpha: float, flat_field: bool = False
+) -> keras.Model:
+    """Build the custom CNN, or a pretrained network by its name (see `pretrained`)."""
+    if name == CUSTOM_CNN:
+        return custom_cnn(classes, seed, size)
+    return pretrained(name, classes, seed, size, alpha, flat_field)
+
+
+def convolution_block(x, number: int, filters: int, seed: int):
+    """Convolution, pooling, normalisation, ReLU, dropout.
+
+    The first halves by its stride instead, which keeps the fine detail that distinguishes pits from
+    inclusions. The last keeps its size, for activation maps.
+    """
+    first, last = number == 1, number == len(FILTERS)
+    x = layers.Conv2D(
+        filters,
+        5 if first else 3,
+        strides=2 if first else 1,
+        padding="same",
+        use_bias=False,
+        name=f"conv{number}",
+    )(x)
+    if not (first or last):
+        x = layers.MaxPooling2D(name=f"pool{number}")(x)
+    x = layers.BatchNormalization(momentum=0.9, name=f"norm{number}")(x)
+    x = layers.ReLU(name=f"relu{number}")(x)
+    return layers.Dropout(0.1, seed=seed + number, name=f"dropout{number}")(x)
+
+
+def custom_cnn(classes: int, seed: int, size: int = SIZES[CUSTOM_CNN]) -> keras.Model:
+    """Build the small convolutional network that is trained from scratch.
+
+    Each image is standardised to mean 0 and deviation 1, since illumination differs between mills
+    and cameras; augmentation of brightness and contrast is then not needed. Blocks pool before they
+    normalise, which leaves a quarter of the work, for about the same function: ReLU and the maximum
+    commute.
+
+    Parameters
+    ----------
+    classes
+        How many there are.
+    seed
+        Of augmentation and dropout.
+    size
+        Side of the square input in pixels, at least 32.
+
+    Returns
+    -------
+    Uncompiled functional model: (batch, size, size, 1) in [0, 255] to softmax probabilities.
+    """
+    image = keras.Input((size, size, 1), name="image")
+    x = RandomSymmetry(seed=seed, name="augmentation")(image)
+    x = layers.Rescaling(1 / 255, name="rescale")(x)
+    x = layers.LayerNormalization(
+        axis=(1, 2, 3), center=False, scale=False, epsilon=1e-4, name="standardise"
+    )(x)
+    for number, filters in enumerate(FILTERS, start=1):
+        x = convolution_block(x, number, filters, seed)
+    x = layers.GlobalAveragePooling2D(name="pool")(x)
+    x = layers.Dense(
+        128, activation="relu", kernel_regularizer=keras.regularizers.L2(1e-3), name="dense"
+    )(x)
+    x = layers.Dropout(0.3, seed=seed, name="dropout")(x)
+    probabilities = layers.Dense(classes, activation="softmax", name="probabilities")(x)
+    return keras.Model(image, probabilities, name="custom_cnn")
+
+
+def pretrained(
+    name: str,
+    classes: int,
+    seed: int,
+    size: int,
+    alpha: float,
+    flat_field: bool = False,
+    weights: str | None = "imagenet",
+) -> keras.Model:
+    """Build a backbone with ImageNet weights and a new head.
+
+    Gray becomes three channels, scaled as in the backbone's own training.
+
+    Parameters
+    ----------
+    name, alpha, weights
+        As `backbones.apply_backbone` takes them.
+    classes
+        How many there are.
+    flat_field
+        Whether the three channels are those of `FlatField`; else they are equal.
+    seed
+        Of augmentation, dropout and the head.
+    size
+        Side of the square input in pixels.
+
+    Returns
+    -------
+    Uncompiled functional model: (batch, size, size, 1) in [0, 255] to softmax probabilities. The
+    layer `features` is the input of the head.
+    """
+    image = keras.Input((size, size, 1), name="image")
+    x = RandomSymmetry(seed=seed, name="augmentation")(image)
+    if flat_field:
+        x = FlatField(name="three_channels")(x)
+    else:
+        x = layers.Concatenate(name="three_channels")([x, x, x])
+    x = backbones.apply_backbone(name, x, alpha, weights)
+    x = layers.GlobalAveragePooling2D(name="pool")(x)
+    x = PowerNormalization(name="features")(x)
+    x = layers.Dropout(0.2, seed=seed, name="dropout")(x)
+    probabilities = layers.Dense(classes, activation="softmax", name="probabilities")(x)
+    model = keras.Model(image, probabilities, name=name)
+    for layer in model.layers:
+        if isinstance(layer, layers.BatchNormalization):
+            layer.momentum = 0.95
+    return model
+
+
+def feature_extractor(model: keras.Model) -> keras.Model:
+    """Return the part of a `pretrained` network from images to the features that its head sees."""
+    return keras.Model(model.input, model.get_layer("features").output, name=model.name)
+
+
+def last_maps(model: keras.Model) -> str:
+    """Return the name of the last layer of feature maps, on the coarsest grid."""
+    return _activations(model)[-1].name
+
+
+def finer_maps(model: keras.Model) -> str:
+    """Return the name of the last layer whose maps are at least twice as fine as the last ones."""
+    activations = _activations(model)
+    finer = [layer for layer in activations if _side(layer) >= 2 * _side(activations[-1])]
+    return (finer or activations)[-1].name
+
+
+def middle_maps(model: keras.Model) -> str:
+    """Return the name of the middle one of the layers whose maps have 1/16 of the image's side.
+
+    These maps describe texture, and not yet classes.
+    """
+    activations = _activations(model)
+    side = min(map(_side, activations), key=lambda side: abs(side - model.input_shape[1] / 16))
+    of_side = [layer for layer in activations if _side(layer) == side]
+    return of_side[len(of_side) // 2].name
+
+
+def _activations(model: keras.Model) -> list:
+    """Return the layers of feature maps: the activations, or convolutions if there are none."""
+    for kinds in ((layers.ReLU, layers.Activation), layers.Conv2D):
+        found = [layer for layer in model.layers if isinstance(layer, kinds) and _has_maps(layer)]
+        if found:
+            return found
+    raise UserError(f"model {model.name!r} has no convolution: activation maps need one")
+
+
+def _has_maps(layer) -> bool:
+    return len(layer.output.shape) == 4
+
+
+def _side(layer) -> int:
+    return layer.output.shape[1]

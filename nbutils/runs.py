@@ -1,0 +1,296 @@
+"""Runs and models: their folders, the names of what lies in them, and how files are written.
+
+A run is a data set with its split, in a folder below `outputs/`; a model is a folder in a run.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ROOT = Path(__file__).resolve().parent.parent
+IN_CHECKOUT = (ROOT / "pyproject.toml").exists()
+HOME = Path(os.environ.get("STEEL_HOME") or (ROOT if IN_CHECKOUT else Path.cwd())).expanduser()
+DATA = HOME / "data"
+OUTPUTS = HOME / "outputs"
+PACKAGE = Path(__file__).resolve().parent
+NOTEBOOKS = ROOT / "notebooks" if IN_CHECKOUT else PACKAGE / "_notebooks"
+SHIPPED = ROOT / "outputs" / "reference" if IN_CHECKOUT else PACKAGE / "_reference"
+REFERENCE = "reference"  # name of the run that ships
+CORRECTIONS = "corrections"  # folder below OUTPUTS, for the corrected labels of all models
+
+SYNTHETIC = "SYNTHETIC.txt"  # labels what comes from drawn images
+
+# Artefacts of a run
+AUDIT, SPLIT = "audit.json", "split.csv"
+REPORT = "report.html"
+# of a model
+KERAS_MODEL, LITERT_MODEL, MODEL_CARD = "model.keras", "model.tflite", "model.json"
+REVIEW, NOVELTY, DRIFT = "review.json", "novelty.npz", "drift.npz"
+HISTORY, PREDICTIONS, METRICS = "history.csv", "predictions.csv", "metrics.json"
+ERRORS = "errors.csv"
+CAM_SCORES, CAM_CLASSES, CAM_METHODS = "cam_scores.csv", "cam_classes.csv", "cam_methods.csv"
+EXPORT, BENCHMARK = "export.csv", "benchmark.csv"
+# of a batch inspection
+INSPECTION, INSPECTIONS, IMAGE_LIST = "inspection.json", "inspections.csv", "images.txt"
+
+WRITTEN_BY = {
+    **dict.fromkeys((AUDIT, SPLIT), "01_data_exploration"),
+    **dict.fromkeys((KERAS_MODEL, LITERT_MODEL, MODEL_CARD), "02_training"),
+    **dict.fromkeys((REVIEW, NOVELTY, DRIFT), "02_training"),
+    **dict.fromkeys((HISTORY, PREDICTIONS, METRICS), "02_training"),
+    ERRORS: "03_error_analysis",
+    **dict.fromkeys((CAM_SCORES, CAM_CLASSES, CAM_METHODS), "04_grad_cam"),
+    **dict.fromkeys((INSPECTION, INSPECTIONS, IMAGE_LIST), "09_batch_inspection"),
+    EXPORT: "steel export",
+    BENCHMARK: "steel bench",
+}
+STALE_AFTER_TRAINING = (  # describe the weights that were there before
+    REVIEW, NOVELTY, DRIFT, LITERT_MODEL, PREDICTIONS, METRICS, ERRORS, CAM_SCORES, CAM_CLASSES,
+    CAM_METHODS, EXPORT, BENCHMARK,
+)  # fmt: skip
+
+
+class UserError(ValueError):
+    """A mistake that the user can mend: its text names the file and the cure."""
+
+    def _render_traceback_(self) -> list[str]:
+        """Have notebooks show the sentence alone (an IPython convention)."""
+        return [str(self)]
+
+
+def create_run(name: str | Path) -> Path:
+    """Return the folder of a run, made if missing: a name below `outputs/`, or a path.
+
+    Raises UserError for a name that would not be a folder of its own there.
+    """
+    run = Path(name)
+    if not run.name or ".." in run.parts:
+        raise UserError(f"{str(name)!r} is no name for a run: use one word, such as mill_2")
+    folder = OUTPUTS / run
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def open_run(name: str | Path = "") -> Path:
+    """Return the folder of a run that has a split; without a name, of the one split last.
+
+    Raises UserError where there is none.
+    """
+    if name:
+        folder = OUTPUTS / name
+        require(folder / SPLIT)
+        return folder
+    splits = sorted(OUTPUTS.glob(f"*/{SPLIT}"), key=lambda file: file.stat().st_mtime)
+    if not splits:
+        raise UserError(f"{OUTPUTS} holds no run: run {WRITTEN_BY[SPLIT]} first")
+    return splits[-1].parent
+
+
+def create_model(run: Path, name: str) -> Path:
+    """Return the folder of a model in a run, made if missing; UserError for no such name."""
+    if Path(name).name != name or name in ("", ".", ".."):
+        raise UserError(f"{name!r} is no name for a model: use one word, such as custom_cnn_1")
+    folder = run / name
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def find_model(model: str | Path, run: Path | None = None) -> Path:
+    """Return the folder of a model.
+
+    Parameters
+    ----------
+    model
+        A folder; or `run/model` below `outputs/`; or the name of a run that has one model; or the
+        name of a model that ships.
+    run
+        Looked into first.
+
+    Raises
+    ------
+    UserError
+        If there is no such model, or a run has several.
+    """
+    places = [Path(model).expanduser(), OUTPUTS / model, SHIPPED / model]
+    if Path(model).parts[:1] == (REFERENCE,):
+        places.append(SHIPPED.joinpath(*Path(model).parts[1:]))
+    for place in [run / model, *places] if run else places:
+        if has_model(place):
+            return place
+    inside = [file for place in places for file in _models_in(place)]
+    if len(inside) == 1:
+        return inside[0]
+    if inside:
+        names = ", ".join(f"{model}/{place.name}" for place in inside)
+        raise UserError(f"{str(model)!r} holds several models: name one of {names}")
+    raise UserError(
+        f"no model {str(model)!r}: train it by {WRITTEN_BY[KERAS_MODEL]}, "
+        f"or name one of those at hand ({', '.join(list_models())})"
+    )
+
+
+def find_models(names: str, run: Path, labels: Iterable[str]) -> dict[str, Path]:
+    """Return the folders of models that can be measured on a run's images, by name without `/`.
+
+    A model that does not know these classes, or has no thresholds, is left out with a sentence.
+    Where none of the named ones remains, those of the run are taken.
+
+    Parameters
+    ----------
+    names
+        As `find_model` takes them, comma between.
+    run
+        Looked into first.
+    labels
+        Classes of the images.
+
+    Raises
+    ------
+    UserError
+        If no model remains, or one of the named ones does not exist.
+    """
+    named = {name: find_model(name, run) for name in parse_list(names)}
+    models = _that_know(named, set(labels))
+    models = {name.strip("/").replace("/", "_"): folder for name, folder in models.items()}
+    if not models:
+        models = _that_know({folder.name: folder for folder in _models_in(run)}, set(labels))
+        print(f"models of the run instead: {', '.join(models) or 'none'}")
+    if not models:
+        raise UserError(f"no model knows {', '.join(sorted(set(labels)))}: run 02_training first")
+    return models
+
+
+def parse_list(text: str) -> list[str]:
+    """Return the words of a parameter that holds several, comma between."""
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def has_model(folder: Path) -> bool:
+    """Tell whether a folder is that of a trained model."""
+    return (folder / KERAS_MODEL).is_file() or (folder / LITERT_MODEL).is_file()
+
+
+def list_models() -> list[str]:
+    """Return the models at hand as `find_model` takes them, those that ship last."""
+    folders = [model for run in sorted(OUTPUTS.glob("*")) for model in _models_in(run)]
+    shipped = _models_in(SHIPPED)
+    return [model_name(one) for one in [*(set(folders) - set(shipped)), *shipped]]
+
+
+def model_name(folder: Path) -> str:
+    """Return what `find_model` finds a model by: `run/model`, else its folder."""
+    folder = folder.resolve()
+    if folder.parent == SHIPPED.resolve():
+        return f"{REFERENCE}/{folder.name}"
+    if folder.parent.parent == OUTPUTS.resolve():
+        return f"{folder.parent.name}/{folder.name}"
+    return str(folder)
+
+
+def discard_stale(model: Path) -> None:
+    """Remove from a model's folder what describes weights that are about to be replaced."""
+    for name in STALE_AFTER_TRAINING:
+        (model / name).unlink(missing_ok=True)
+    for figure in (model / "figures").glob("*.png"):
+        figure.unlink()
+
+
+def require(path: Path) -> Path:
+    """Return `path`, or raise UserError that names what writes it."""
+    if not path.exists():
+        raise UserError(f"{path} is missing: run {_writer(path)} for this run first")
+    return path
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside `path` to write to, and rename it to `path` if all went well.
+
+    The name's end is kept, since libraries choose the format by it. A missing folder is made.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tmp = path.with_name(f".{uuid4().hex[:8]}.{path.name}")
+    try:
+        yield tmp
+        tmp.replace(path)
+    finally:
+        tmp.unlink(missing_ok=True)
+
+
+def mark_synthetic(run: Path, reason: str | None) -> None:
+    """Label a run as SYNTHETIC with the reason, or take the label away (None).
+
+    Tables, JSON files and figures written into a labelled run carry the label.
+    """
+    label = run / SYNTHETIC
+    if reason is None:
+        label.unlink(missing_ok=True)
+    else:
+        label.write_text(f"SYNTHETIC images: {reason}\n", encoding="utf-8")
+
+
+def is_synthetic(folder: Path) -> bool:
+    """Tell whether a run's folder, or a folder anywhere in it, is labelled as SYNTHETIC."""
+    return any((place / SYNTHETIC).exists() for place in (folder, *folder.parents))
+
+
+def write_json(content: dict, path: Path) -> None:
+    """Write a dictionary as indented JSON, with a notice in a SYNTHETIC run."""
+    if is_synthetic(path.parent):
+        content = {"notice": "SYNTHETIC images: no statement about steel", **content}
+    with atomic_write(path) as tmp:
+        tmp.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> dict:
+    """Read a JSON file, or raise UserError that names what writes it."""
+    try:
+        return json.loads(require(path).read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not JSON ({error}): run {_writer(path)} again") from error
+
+
+def read_csv(path: Path) -> "pd.DataFrame":
+    """Read a table of images: classes stay words, also `01` and `NA`."""
+    import pandas as pd
+
+    words = dict.fromkeys(("path", "label", "predicted", "sha256", "part", "boxes"), str)
+    return pd.read_csv(require(path), dtype=words, keep_default_na=False)
+
+
+def write_csv(table: "pd.DataFrame", path: Path) -> None:
+    """Write a table as CSV, without its index, with a notice in a SYNTHETIC run."""
+    if is_synthetic(path.parent):
+        table = table.assign(notice="SYNTHETIC")
+    with atomic_write(path) as tmp:
+        table.to_csv(tmp, index=False)
+
+
+def _that_know(models: dict[str, Path], labels: set[str]) -> dict[str, Path]:
+    """Return the models with thresholds that know these classes; print why others are left out."""
+    fit = {}
+    for name, folder in models.items():
+        unknown = sorted(labels - set(read_json(folder / MODEL_CARD).get("classes", [])))
+        if unknown:
+            print(f"{name} is left out: it does not know {', '.join(unknown)}")
+        elif not (folder / REVIEW).exists():
+            print(f"{name} is left out: it has no thresholds, run {WRITTEN_BY[REVIEW]} to its end")
+        else:
+            fit[name] = folder
+    return fit
+
+
+def _models_in(run: Path) -> list[Path]:
+    """Return the folders of the models of a run."""
+    return [folder for folder in sorted(run.glob("*")) if has_model(folder)]
+
+
+def _writer(path: Path) -> str:
+    return WRITTEN_BY.get(path.name, "the notebook that writes it")

@@ -1,0 +1,1 @@
+"""Uncertainty: calibration, prediction sets, novelty, review and drift."""

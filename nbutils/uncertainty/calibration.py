@@ -1,0 +1,91 @@
+"""Do probabilities mean what they say? Temperature, calibration error, reliability."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+N_BINS = 15  # of equal width in confidence
+TEMPERATURES = (0.05, 20.0)  # searched between
+EPSILON = 1e-12  # least probability that logarithms see
+
+
+def temperature_scale(probabilities: np.ndarray, temperature: float) -> np.ndarray:
+    """Divide the logits behind probabilities by a temperature.
+
+    Guo, Pleiss, Sun and Weinberger, ICML 2017 (arXiv:1706.04599). The order of the classes stays.
+
+    Parameters
+    ----------
+    probabilities
+        Shape (images, classes), rows of sum 1.
+    temperature
+        Above 1 makes the model less sure, below 1 surer.
+
+    Returns
+    -------
+    float array of the same shape, rows of sum 1.
+    """
+    logits = np.log(np.maximum(probabilities, EPSILON)) / temperature
+    scaled = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return scaled / scaled.sum(axis=1, keepdims=True)
+
+
+def fit_temperature(probabilities: np.ndarray, y: np.ndarray) -> float:
+    """Return the temperature with the least log loss, for class numbers y (int, one an image)."""
+    from scipy.optimize import minimize_scalar
+
+    def loss(log_temperature: float) -> float:
+        return log_loss(temperature_scale(probabilities, np.exp(log_temperature)), y)
+
+    result = minimize_scalar(loss, bounds=np.log(TEMPERATURES), method="bounded")
+    return float(np.exp(result.x))
+
+
+def log_loss(probabilities: np.ndarray, y: np.ndarray) -> float:
+    """Return the mean negative log-likelihood of class numbers y, in nats."""
+    true = probabilities[np.arange(len(y)), y]
+    return float(-np.log(np.maximum(true, EPSILON)).mean())
+
+
+def calibration_metrics(probabilities: np.ndarray, y: np.ndarray) -> dict[str, float]:
+    """Measure probabilities against class numbers y (int, one an image).
+
+    Returns
+    -------
+    accuracy; confidence (mean); ece, the expected calibration error over `N_BINS`; brier, the sum
+    of squared errors over the classes, in [0, 2]; log_loss (nats).
+    """
+    table = reliability(probabilities, y)
+    gaps = (table["confidence"] - table["accuracy"]).abs()
+    one_hot = np.eye(probabilities.shape[1])[y]
+    return {
+        "accuracy": float((probabilities.argmax(axis=1) == y).mean()),
+        "confidence": float(probabilities.max(axis=1).mean()),
+        "ece": float((gaps * table["images"]).sum() / len(y)),
+        "brier": float(((probabilities - one_hot) ** 2).sum(axis=1).mean()),
+        "log_loss": log_loss(probabilities, y),
+    }
+
+
+def reliability(probabilities: np.ndarray, y: np.ndarray) -> "pd.DataFrame":
+    """Compare confidence with accuracy, bin by bin of confidence.
+
+    Returns
+    -------
+    One row for each of `N_BINS` that has images: confidence and accuracy (means), images.
+    """
+    import pandas as pd
+
+    confidence = probabilities.max(axis=1)
+    table = pd.DataFrame(
+        {
+            "bin": np.minimum((confidence * N_BINS).astype(int), N_BINS - 1),
+            "confidence": confidence,
+            "accuracy": (probabilities.argmax(axis=1) == y).astype(float),
+        }
+    )
+    means = table.groupby("bin").mean()
+    return means.assign(images=table["bin"].value_counts()).reset_index(drop=True)

@@ -1,0 +1,268 @@
+"""Has what the camera shows changed? A batch held against the images that a model learned from."""
+
+import zipfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nbutils import runs
+from nbutils.runs import UserError
+from nbutils.uncertainty.calibration import EPSILON
+from nbutils.uncertainty.novelty import N_FOLDS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+N_DIRECTIONS = 8  # of the embedding, those along which training images vary most
+IMAGE_STATISTICS = ("brightness", "contrast", "sharpness")
+DIRECTIONS = tuple(f"direction_{number}" for number in range(1, N_DIRECTIONS + 1))
+PER_IMAGE = (*IMAGE_STATISTICS, *DIRECTIONS)  # descriptors beside novelty and confidence
+DESCRIPTORS = (*PER_IMAGE, "novelty", "confidence")  # that a batch is tested by
+MIN_IMAGES = 20  # that a batch can be tested by
+FALSE_ALARM_RATE = 0.01  # share of batches without drift that may pass the limit
+BATCH_SIZE = 200  # images of a batch that the limit is set by
+N_DRAWS = 2000  # of such batches
+
+
+@dataclass(frozen=True)
+class ReferenceStatistics:
+    """How training images are described, by class."""
+
+    axes: np.ndarray  # (dimensions, N_DIRECTIONS)
+    classes: np.ndarray  # names
+    means: np.ndarray  # (classes, descriptors)
+    deviations: np.ndarray  # (classes, descriptors)
+    between: np.ndarray  # (descriptors,), variance of the means of strips, in deviations
+    limit: float  # of the statistic
+
+    def save(self, model: Path) -> None:
+        """Write `drift.npz` into a model's folder."""
+        with runs.atomic_write(model / runs.DRIFT) as tmp:
+            np.savez_compressed(tmp, **vars(self))
+
+
+def load_reference(model: Path) -> ReferenceStatistics | None:
+    """Read what `ReferenceStatistics.save` wrote; None without it, UserError if damaged."""
+    file = model / runs.DRIFT
+    if not file.exists():
+        return None
+    try:
+        with np.load(file) as arrays:
+            return ReferenceStatistics(
+                **{name: arrays[name] for name in ReferenceStatistics.__annotations__}
+            )
+    except (KeyError, OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        cure = f"run {runs.WRITTEN_BY[runs.DRIFT]} again"
+        raise UserError(f"{file} cannot be read ({error}): {cure}") from error
+
+
+def image_statistics(image: np.ndarray) -> tuple[float, float, float]:
+    """Return brightness and contrast (mean and deviation, gray values), and sharpness.
+
+    Sharpness is the mean step down plus the mean step to the right, over the contrast. The image
+    is uint8 (size, size, 1).
+    """
+    gray = image[..., 0].astype(np.float32)
+    contrast = float(gray.std())
+    steps = np.abs(np.diff(gray, axis=0)).mean() + np.abs(np.diff(gray, axis=1)).mean()
+    return float(gray.mean()), contrast, float(steps / max(contrast, 1.0))
+
+
+def project(embeddings: np.ndarray, reference: ReferenceStatistics | None) -> np.ndarray:
+    """Return where embeddings lie along the reference's directions: (images, N_DIRECTIONS)."""
+    if reference is None or not len(embeddings):
+        return np.full((len(embeddings), N_DIRECTIONS), np.nan)
+    return embeddings @ reference.axes
+
+
+def fit_reference(
+    statistics: np.ndarray,
+    embeddings: np.ndarray,
+    novelty: np.ndarray,
+    confidence: np.ndarray,
+    y: np.ndarray,
+    classes: Sequence[str],
+    seed: int,
+) -> ReferenceStatistics:
+    """Describe images in the order that they were taken, so that strips stay together.
+
+    Consecutive images are held out in turn, as new strips would be, and described by the others.
+    Batches drawn from them, one stretch of each class, set the limit.
+
+    Parameters
+    ----------
+    statistics
+        `image_statistics` of training and validation images: (images, 3).
+    embeddings
+        Of the same images: (images, dimensions).
+    novelty
+        Their `novelty.held_out_distances`.
+    confidence
+        Calibrated, in [0, 1].
+    y, classes
+        Class numbers (int), and the names of the classes.
+    seed
+        Of the draws.
+    """
+    axes = _principal_axes(embeddings, y)
+    values = transform_scores(np.column_stack([statistics, embeddings @ axes, novelty, confidence]))
+    standardized, stretch = _standardize_held_out(values, y)
+    between = _variance_between(standardized, y, stretch)
+    null = _null_statistics(standardized, y, stretch, between, seed)
+    return ReferenceStatistics(
+        axes=axes.astype(np.float32),
+        classes=np.array(classes),
+        **_moments(values, y),
+        between=between,
+        limit=np.quantile(null, 1 - FALSE_ALARM_RATE),
+    )
+
+
+def test_batch(tables: Iterable["pd.DataFrame"], reference: ReferenceStatistics) -> "pd.DataFrame":
+    """Test a batch class by class, so that its mix of classes is no drift.
+
+    Each descriptor is standardised by the class that the model named; the mean over the batch is
+    held against what strips of the training images differ by among themselves, and chance. The
+    statistic is the largest of these ratios.
+
+    Parameters
+    ----------
+    tables
+        Parts of `inspections.csv`.
+    reference
+        Of the model.
+
+    Returns
+    -------
+    One row a descriptor: shift (mean, in deviations of a class), expected (how far it scatters
+    without drift), ratio. `attrs` has images, statistic, limit, and drifted (None if there are too
+    few images to tell).
+    """
+    import pandas as pd
+
+    total, counts = np.zeros(len(DESCRIPTORS)), np.zeros(len(reference.classes))
+    for table in tables:
+        rows = table[table["predicted"].isin(reference.classes)]
+        y = rows["predicted"].map(list(reference.classes).index).to_numpy(int)
+        values = transform_scores(rows[list(DESCRIPTORS)].to_numpy(float))
+        total += _standardize(values, y, reference.means, reference.deviations).sum(axis=0)
+        counts += np.bincount(y, minlength=len(reference.classes))
+    shift, expected = _shift_and_scatter(total, counts, reference.between)
+    ratio = np.abs(shift) / expected
+    result = pd.DataFrame(
+        {"descriptor": DESCRIPTORS, "shift": shift, "expected": expected, "ratio": ratio}
+    )
+    statistic, limit = float(ratio.max()), float(reference.limit)
+    drifted = statistic > limit if counts.sum() >= MIN_IMAGES else None
+    result.attrs = {
+        "images": int(counts.sum()), "statistic": statistic, "limit": limit, "drifted": drifted,
+    }  # fmt: skip
+    return result
+
+
+def describe(result: "pd.DataFrame") -> str:
+    """Say in a sentence or two what `test_batch` found."""
+    facts = result.attrs
+    if facts["drifted"] is None:
+        return f"{facts['images']} images are too few to test for drift: {MIN_IMAGES} are needed."
+    numbers = f"statistic {facts['statistic']:.1f}, limit {facts['limit']:.1f}"
+    if not facts["drifted"]:
+        return f"No drift: the batch is as like the training images as strips are ({numbers})."
+    beyond = result[result["ratio"] > facts["limit"]].sort_values("ratio", ascending=False)
+    changes = ", ".join(
+        f"{row.descriptor.replace('_', ' ')} {'higher' if row.shift > 0 else 'lower'} by "
+        f"{row.ratio:.1f} times the expected scatter"
+        for row in beyond.head(3).itertuples()
+    )
+    return f"DRIFT ({numbers}): {changes}. Look at camera and light, and at the review queue."
+
+
+def transform_scores(values: np.ndarray) -> np.ndarray:
+    """Take the log of novelty and the logit of confidence, the last two of `DESCRIPTORS`.
+
+    There, deviations from the mean are about as likely on both sides.
+    """
+    novelty = np.log(np.maximum(values[:, -2], EPSILON))
+    doubt = np.clip(1 - values[:, -1], 1e-4, 1 - 1e-4)
+    return np.column_stack([values[:, :-2], novelty, -np.log(doubt / (1 - doubt))])
+
+
+def _principal_axes(embeddings: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return the directions along which images of a class vary most, of unit variance each."""
+    labels, index = np.unique(y, return_inverse=True)
+    means = np.stack([embeddings[y == label].mean(axis=0) for label in labels])
+    centered = embeddings - means[index]
+    scale = np.maximum(centered.std(axis=0), centered.std() / 20)
+    _, singular, rows = np.linalg.svd(centered / scale, full_matrices=False)
+    deviation = singular[:N_DIRECTIONS, np.newaxis] / np.sqrt(len(embeddings))
+    return (rows[:N_DIRECTIONS] / deviation).T / scale[:, np.newaxis]
+
+
+def _moments(values: np.ndarray, y: np.ndarray) -> dict[str, np.ndarray]:
+    parts = [values[y == label] for label in np.unique(y)]
+    least = values.std(axis=0) / 20 + EPSILON  # of a descriptor that a class holds still
+    return {
+        "means": np.stack([part.mean(axis=0) for part in parts]),
+        "deviations": np.stack([np.maximum(part.std(axis=0), least) for part in parts]),
+    }
+
+
+def _standardize(values, y, means, deviations) -> np.ndarray:
+    """Return descriptors in deviations from the mean of their class."""
+    return (values - means[y]) / deviations[y]
+
+
+def _standardize_held_out(values: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Standardise each image by the others' moments; return that, and the number of its stretch."""
+    from sklearn.model_selection import StratifiedKFold
+
+    standardized, stretch = np.empty_like(values), np.empty(len(values), int)
+    folds = StratifiedKFold(min(N_FOLDS, np.bincount(y).min()))
+    for number, (others, held_out) in enumerate(folds.split(values, y)):
+        moments = _moments(values[others], y[others])
+        standardized[held_out] = _standardize(values[held_out], y[held_out], **moments)
+        stretch[held_out] = number
+    return standardized, stretch
+
+
+def _variance_between(standardized: np.ndarray, y: np.ndarray, stretch: np.ndarray) -> np.ndarray:
+    """Return how much the means of stretches vary, of a class on average."""
+    keys = y * (stretch.max() + 1) + stretch
+    means = np.stack([standardized[keys == key].mean(axis=0) for key in np.unique(keys)])
+    return np.mean(means**2, axis=0)
+
+
+def _null_statistics(standardized, y, stretch, between, seed: int) -> np.ndarray:
+    """Return the statistic of batches without drift: one stretch of each class, drawn anew."""
+    rng = np.random.default_rng(seed)
+    labels, index = np.unique(y, return_inverse=True)
+    statistics = np.empty(N_DRAWS)
+    for draw in range(N_DRAWS):
+        drawn = rng.integers(stretch.max() + 1, size=len(labels))
+        candidates = np.flatnonzero(stretch == drawn[index])
+        rows = rng.choice(candidates, BATCH_SIZE)
+        counts = np.bincount(y[rows], minlength=len(labels))
+        shift, expected = _shift_and_scatter(standardized[rows].sum(axis=0), counts, between)
+        statistics[draw] = np.max(np.abs(shift) / expected)
+    return statistics
+
+
+def _shift_and_scatter(
+    total: np.ndarray, counts: np.ndarray, between: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean of a batch, and how far it scatters without drift, for each descriptor.
+
+    Parameters
+    ----------
+    total
+        Sum of the standardised descriptors over the images of the batch, (descriptors,).
+    counts
+        Images of each class.
+    between
+        As in `ReferenceStatistics`.
+    """
+    images = max(counts.sum(), 1)
+    return total / images, np.sqrt(np.sum((counts / images) ** 2) * between + 1 / images)

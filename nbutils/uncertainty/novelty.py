@@ -1,0 +1,91 @@
+"""Is an image like those of training? Mahalanobis distances in the middle of the network."""
+
+from dataclasses import dataclass
+from functools import cache, cached_property
+
+import numpy as np
+from threadpoolctl import ThreadpoolController
+
+N_FOLDS = 5  # that the threshold of novelty is measured by
+
+
+@dataclass(frozen=True)
+class ClassGaussians:
+    """A normal distribution of embeddings for each class."""
+
+    centers: np.ndarray  # float32 (classes, dimensions)
+    whitening: np.ndarray  # float32 (classes, dimensions, dimensions)
+
+    def distances(self, embeddings: np.ndarray) -> np.ndarray:
+        """Return how far embeddings (images, dimensions) are from the nearest class.
+
+        That is the Mahalanobis distance over the root of the dimensions: about 1 for images like
+        those it was fitted to. Shape (images,).
+        """
+        classes, dimensions = self.centers.shape
+        with _blas().limit(limits=1, user_api="blas"):  # more would wait for one another
+            whitened = embeddings @ self._joined_whitening - self._whitened_centers
+        parts = whitened.reshape(-1, classes, dimensions)
+        squared = np.einsum("ncd,ncd->nc", parts, parts)
+        return np.sqrt(squared.min(axis=1) / dimensions)
+
+    @cached_property
+    def _joined_whitening(self) -> np.ndarray:
+        """All whitenings as one matrix: (dimensions, classes x dimensions)."""
+        return np.hstack(list(self.whitening))
+
+    @cached_property
+    def _whitened_centers(self) -> np.ndarray:
+        return np.hstack([c @ w for c, w in zip(self.centers, self.whitening, strict=True)])
+
+
+def fit_gaussians(embeddings: np.ndarray, y: np.ndarray) -> ClassGaussians:
+    """Fit a normal distribution to each class.
+
+    Mahalanobis distances to class means are those of Lee, Lee, Lee and Shin (NeurIPS 2018,
+    arXiv:1807.03888); each class has a covariance of its own here, since a texture's spread is
+    part of what it is. Ledoit and Wolf's shrinkage makes it regular with few images.
+
+    Parameters
+    ----------
+    embeddings
+        Shape (images, dimensions).
+    y
+        Class numbers (int).
+    """
+    from sklearn.covariance import ledoit_wolf
+
+    deviation = embeddings.std(axis=0)
+    scale = np.maximum(deviation, deviation.mean() / 20)  # channels that training left dark
+    scaled = embeddings / scale
+    centers, whitening = [], []
+    for number in np.unique(y):
+        of_class = scaled[y == number]
+        values, vectors = np.linalg.eigh(ledoit_wolf(of_class)[0])
+        centers.append(of_class.mean(axis=0) * scale)
+        whitening.append(vectors / np.sqrt(np.maximum(values, 1e-6)) / scale[:, np.newaxis])
+    return ClassGaussians(np.asarray(centers, np.float32), np.asarray(whitening, np.float32))
+
+
+def held_out_distances(embeddings: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return how far each image is from the others, consecutive images held out together.
+
+    Parameters
+    ----------
+    embeddings, y
+        As in `fit_gaussians`, at least two images a class, in the order that they were taken.
+    """
+    from sklearn.model_selection import StratifiedKFold
+
+    distances = np.empty(len(y))
+    folds = StratifiedKFold(min(N_FOLDS, np.bincount(y).min()))
+    for others, held_out in folds.split(embeddings, y):
+        gaussians = fit_gaussians(embeddings[others], y[others])
+        distances[held_out] = gaussians.distances(embeddings[held_out])
+    return distances
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    """Find the libraries of linear algebra, once."""
+    return ThreadpoolController()

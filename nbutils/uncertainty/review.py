@@ -1,0 +1,167 @@
+"""Accept a prediction, or have a person review it: thresholds, reasons in words, and costs."""
+
+import zipfile
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nbutils import runs
+from nbutils.runs import UserError
+from nbutils.uncertainty.calibration import temperature_scale
+from nbutils.uncertainty.conformal import DEFAULT_COVERAGE, prediction_sets
+from nbutils.uncertainty.novelty import ClassGaussians
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """From where on an answer is reviewed; fitted without the test part."""
+
+    temperature: float  # divides the logits
+    conformal: dict[str, float]  # coverage in per cent -> least probability in a prediction set
+    confidence: float  # below it, a person reviews
+    novelty: float  # above it, a person reviews
+
+
+@dataclass(frozen=True)
+class ReviewCosts:
+    """What mistakes and reviews cost, in one unit, and how many false alarms of novelty may be.
+
+    Raises UserError for a value that cannot be.
+    """
+
+    false_accept: float  # a wrong answer that nobody looks at
+    review: float  # a look by a person
+    false_alarm_rate: float  # share of images like those of training that may count as novel
+
+    def __post_init__(self):
+        """Refuse what cannot be."""
+        if min(self.false_accept, self.review) <= 0:
+            raise UserError(
+                f"FALSE_ACCEPT_COST {self.false_accept}, REVIEW_COST {self.review}: "
+                "give more than 0"
+            )
+        if not 0 <= self.false_alarm_rate < 1:
+            raise UserError(
+                f"FALSE_ALARM_RATE {self.false_alarm_rate}: give 0 or more, less than 1"
+            )
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """What a `ReviewPolicy` makes of a network's output; one entry an image in each."""
+
+    probabilities: np.ndarray  # calibrated, (images, classes)
+    novelty: np.ndarray  # (images,)
+    prediction_sets: np.ndarray  # bool (images, classes)
+    reasons: list[tuple[str, ...]]  # to review, in words; none to accept
+
+
+@dataclass(frozen=True)
+class ReviewPolicy:
+    """Thresholds, and the training images that novelty is measured from."""
+
+    thresholds: Thresholds
+    gaussians: ClassGaussians
+
+    def assess(self, probabilities: np.ndarray, embeddings: np.ndarray) -> Assessment:
+        """Calibrate a network's output (`Predictor.forward`) and find reasons to review it."""
+        calibrated = temperature_scale(probabilities, self.thresholds.temperature)
+        novelty = self.gaussians.distances(embeddings)
+        sets = prediction_sets(calibrated, self.thresholds.conformal[DEFAULT_COVERAGE])
+        scores = zip(calibrated.max(axis=1), novelty, strict=True)
+        return Assessment(calibrated, novelty, sets, [self._reasons(*pair) for pair in scores])
+
+    def save(self, model: Path) -> None:
+        """Write `review.json` and, in half precision, `novelty.npz` into a model's folder."""
+        halves = {
+            field.name: getattr(self.gaussians, field.name).astype(np.float16)
+            for field in fields(ClassGaussians)
+        }
+        with runs.atomic_write(model / runs.NOVELTY) as tmp:
+            np.savez_compressed(tmp, **halves)
+        runs.write_json(asdict(self.thresholds), model / runs.REVIEW)
+
+    def _reasons(self, confidence: float, novelty: float) -> tuple[str, ...]:
+        reasons = []
+        if confidence < self.thresholds.confidence:
+            reasons.append(f"confidence {confidence:.1%} is below {self.thresholds.confidence:.1%}")
+        if novelty > self.thresholds.novelty:
+            limit = f"limit {self.thresholds.novelty:.2f}"
+            reasons.append(f"unlike the training images: novelty {novelty:.2f}, {limit}")
+        return tuple(reasons)
+
+
+def load_policy(model: Path) -> ReviewPolicy | None:
+    """Read what `ReviewPolicy.save` wrote; None where there is nothing, UserError if damaged."""
+    if not (model / runs.REVIEW).exists():
+        return None
+    settings = runs.read_json(model / runs.REVIEW)
+    try:
+        thresholds = Thresholds(*(settings[field.name] for field in fields(Thresholds)))
+        with np.load(model / runs.NOVELTY) as arrays:
+            parts = (arrays[field.name].astype(np.float32) for field in fields(ClassGaussians))
+            gaussians = ClassGaussians(*parts)
+    except (KeyError, OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(
+            f"{model / runs.REVIEW} and {runs.NOVELTY} beside it cannot be read ({error}): "
+            f"run {runs.WRITTEN_BY[runs.REVIEW]} again"
+        ) from error
+    return ReviewPolicy(thresholds, gaussians)
+
+
+def risk_coverage(probabilities: np.ndarray, y: np.ndarray) -> "pd.DataFrame":
+    """Count what goes wrong if only the surest answers are accepted.
+
+    Geifman and El-Yaniv, NeurIPS 2017 (arXiv:1705.08500).
+
+    Parameters
+    ----------
+    probabilities, y
+        Calibrated probabilities (images, classes), and class numbers (int).
+
+    Returns
+    -------
+    One row for each confidence that occurs, highest first: confidence, accepted (answers at least
+    that sure), errors among them, coverage and risk (shares).
+    """
+    import pandas as pd
+
+    table = pd.DataFrame(
+        {
+            "confidence": probabilities.max(axis=1),
+            "errors": probabilities.argmax(axis=1) != y,
+        }
+    )
+    counts = table.groupby("confidence")["errors"].agg(["size", "sum"])[::-1].cumsum()
+    counts = counts.reset_index().set_axis(["confidence", "accepted", "errors"], axis=1)
+    return counts.assign(
+        coverage=counts["accepted"] / len(table), risk=counts["errors"] / counts["accepted"]
+    )
+
+
+def expected_cost(probabilities: np.ndarray, y: np.ndarray, costs: ReviewCosts) -> "pd.DataFrame":
+    """Return what each threshold of confidence would cost.
+
+    Parameters
+    ----------
+    probabilities, y
+        As in `risk_coverage`.
+
+    Returns
+    -------
+    The table of `risk_coverage`, with cost: that of false accepts and of reviews, an image.
+    """
+    table = risk_coverage(probabilities, y)
+    reviewed = len(y) - table["accepted"]
+    total = costs.false_accept * table["errors"] + costs.review * reviewed
+    return table.assign(cost=total / len(y))
+
+
+def optimal_threshold(curve: "pd.DataFrame") -> float:
+    """Return the confidence to review below that costs least, of an `expected_cost` table."""
+    return float(curve["confidence"].to_numpy()[curve["cost"].to_numpy().argmin()])

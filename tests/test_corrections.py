@@ -1,0 +1,98 @@
+"""Corrected labels: written by several at once, and added to the training part."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from nbutils import runs
+from nbutils.data import corrections, images, splits
+from nbutils.runs import UserError
+
+MODEL = "tiny/custom_cnn"
+
+
+@pytest.fixture
+def file(outputs, gray):
+    """The file of a model, with one correction."""
+    return corrections.write(gray, "crazing", "scratches", MODEL)
+
+
+def test_corrections_of_all_models_are_in_one_folder(outputs, gray):
+    names = {
+        "tiny/custom_cnn": "tiny_custom_cnn.csv",
+        "reference/mobilenet_v2": "reference_mobilenet_v2.csv",
+        str(outputs.parent / "elsewhere" / "mine"): "mine.csv",
+    }
+    for model, name in names.items():
+        file = corrections.write(gray, "crazing", "patches", model)
+        assert file == outputs / "corrections" / name
+        assert corrections.read(file)["model"].tolist() == [model]
+    assert len(list((outputs / "corrections" / "images").iterdir())) == 1, "the image is the same"
+
+
+def test_the_image_is_kept_and_the_last_correction_counts(file, gray):
+    corrections.write(gray, "crazing", "patches", MODEL)
+    [row] = corrections.read(file).to_dict("records")
+    assert row["corrected"] == "patches"
+    assert row["sha256"] == images.pixel_hash(gray)
+    assert np.array_equal(images.decode(Path(row["path"]).read_bytes()), gray)
+
+
+def test_first_writers_at_once_lose_nothing(outputs, gray):
+    grays = [gray + number for number in range(40)]
+    with ThreadPoolExecutor(8) as threads:
+        files = threads.map(
+            lambda gray: corrections.write(gray, "crazing", "patches", MODEL), grays
+        )
+    [file] = set(files)
+    table = pd.read_csv(file)  # as a spreadsheet reads it: with the header once, at the top
+    assert set(table["sha256"]) == {images.pixel_hash(gray) for gray in grays}
+    assert sorted(path.name for path in file.parent.iterdir()) == ["images", file.name]
+
+
+@pytest.mark.parametrize("torn", ['"/data/a, b.png,0f', "/data/a.png,0f,crazing,patches\n"])
+def test_a_line_that_was_cut_off_hides_no_other(file, gray, torn):
+    with file.open("a", encoding="utf-8") as lines:
+        lines.write(torn)
+    corrections.write(gray + 1, "crazing", "inclusion", MODEL)
+    assert corrections.read(file)["corrected"].tolist() == ["scratches", "inclusion"]
+
+
+def test_training_takes_corrections_in_and_leaves_the_test_part(file, split):
+    table = corrections.read(file)
+    test, train = (split[split["part"] == part].iloc[0] for part in ("test", "train"))
+    others = [
+        {**table.iloc[0], "sha256": row["sha256"], "path": row["path"], "corrected": "patches"}
+        for row in (test, train)
+    ]
+    runs.write_csv(pd.concat([table, pd.DataFrame(others)]), file)
+    more = corrections.add_to_split(split, file)
+    assert len(more) == len(split) + 1
+    assert more.iloc[-1][["label", "part"]].tolist() == ["scratches", "train"]
+    labels = more.set_index("path")["label"]
+    assert labels[train["path"]] == "patches"
+    assert labels[test["path"]] == test["label"]
+    assert set(more["part"]) == set(splits.PARTS)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda table: table.assign(corrected="dent"), "dent: no class of this split"),
+        (lambda table: table.assign(path="/nowhere.png"), "/nowhere.png is gone"),
+        (lambda table: table.drop(columns="corrected"), "lacks corrected"),
+        (lambda table: pd.DataFrame(), "name a file that the demo wrote"),
+    ],
+)
+def test_corrections_that_cannot_be_used(file, split, change, message):
+    runs.write_csv(change(corrections.read(file)), file)
+    with pytest.raises(UserError, match=message):
+        corrections.add_to_split(split, file)
+
+
+def test_missing_corrections_name_the_notebook(outputs, split):
+    with pytest.raises(UserError, match="correct a label in 05_upload_demo"):
+        corrections.add_to_split(split, outputs / "none.csv")

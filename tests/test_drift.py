@@ -1,0 +1,109 @@
+"""Drift of batches, on drawn textures."""
+
+import numpy as np
+import pytest
+
+from nbutils import runs
+from nbutils.evaluation import robustness
+from nbutils.inference.predictor import Predictor
+from nbutils.runs import UserError
+from nbutils.uncertainty import drift, novelty
+from nbutils.uncertainty.review import ReviewPolicy, Thresholds
+
+
+class ByBrightness:
+    """A network that tells classes by their gray level, and embeds ten parts of the image."""
+
+    def map(self, batches):
+        for images in batches:
+            level = images.mean(axis=(1, 2, 3))[:, np.newaxis]
+            scores = np.exp(-(((level - 100 - 10 * np.arange(6)) / 8) ** 2)) + 1e-6
+            parts = images.reshape(len(images), 10, -1).astype(float).mean(axis=2)
+            yield np.hstack([scores / scores.sum(axis=1, keepdims=True), parts])
+
+
+def textures(seed):
+    """Draw 240 images of six gray levels that change a little from stretch to stretch."""
+    rng = np.random.default_rng(seed)
+    y = np.repeat(np.arange(6), 40)
+    level = 100 + 10 * y + rng.normal(0, 1, 30).repeat(8)
+    images = level[:, np.newaxis, np.newaxis] + rng.normal(0, 20, (240, 40, 40))
+    return np.clip(images, 0, 255).astype(np.uint8)[..., np.newaxis], y
+
+
+@pytest.fixture(scope="module")
+def predictor():
+    images, y = textures(seed=0)
+    classes = [f"level {number}" for number in range(6)]
+    predictor = Predictor(ByBrightness(), classes, "by brightness", 40)
+    _, embeddings = predictor.forward(images)
+    thresholds = Thresholds(1.0, {"95": 0.0}, 0.0, np.inf)
+    predictor.policy = ReviewPolicy(thresholds, novelty.fit_gaussians(embeddings, y))
+    return predictor
+
+
+@pytest.fixture(scope="module")
+def reference(predictor):
+    images, y = textures(seed=0)
+    probabilities, embeddings = predictor.forward(images)
+    return drift.fit_reference(
+        np.array([drift.image_statistics(image) for image in images]),
+        embeddings,
+        novelty.held_out_distances(embeddings, y),
+        probabilities.max(axis=1),
+        y,
+        predictor.classes,
+        seed=0,
+    )
+
+
+@pytest.fixture(scope="module")
+def result_of(predictor, reference):
+    """Return a function that tests a batch of images for drift."""
+
+    def test(images):
+        table = robustness.descriptor_table(predictor, reference, list(images[..., 0]))
+        return drift.test_batch([table[:100], table[100:]], reference)
+
+    return test
+
+
+def test_a_loss_of_contrast_is_drift_and_new_images_are_not(result_of):
+    unchanged = result_of(textures(seed=1)[0])
+    flat = result_of(textures(seed=1)[0] // 2 + 60)
+    assert unchanged.attrs["drifted"] is False
+    assert drift.describe(unchanged).startswith("No drift")
+    assert flat.attrs["drifted"] is True
+    assert "contrast lower" in drift.describe(flat)
+
+
+def test_the_mix_of_classes_is_no_drift(result_of):
+    images, y = textures(seed=2)
+    assert result_of(images[y == 3]).attrs["drifted"] is False
+
+
+def test_few_images_are_not_tested(result_of):
+    few = result_of(textures(seed=1)[0][: drift.MIN_IMAGES - 1])
+    assert few.attrs["drifted"] is None
+    assert "too few" in drift.describe(few)
+
+
+def test_detection_rates(predictor, reference, monkeypatch):
+    monkeypatch.setattr(robustness, "DRIFT_FAMILIES", ("defocus",))
+    grays = list(textures(seed=3)[0][..., 0])
+    table = robustness.drift_detection_rates(predictor, reference, grays, n_batches=5, seed=0)
+    assert table["severity"].tolist() == [0, 1, 2, 3]
+    assert table["detection_rate"].iloc[0] <= 0.2
+    assert table["detection_rate"].iloc[-1] == 1
+    assert table["statistic"].iloc[-1] > reference.limit > table["statistic"].iloc[0]
+
+
+def test_a_reference_is_read_as_it_was_written(reference, tmp_path):
+    assert drift.load_reference(tmp_path) is None
+    reference.save(tmp_path)
+    loaded = drift.load_reference(tmp_path)
+    for name, value in vars(reference).items():
+        assert np.array_equal(getattr(loaded, name), value)
+    (tmp_path / runs.DRIFT).write_bytes(b"no arrays")
+    with pytest.raises(UserError, match="run 02_training again"):
+        drift.load_reference(tmp_path)

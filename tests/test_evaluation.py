@@ -1,0 +1,249 @@
+"""Open-set metrics, robustness, and localization, where the right values are known."""
+
+import shutil
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from nbutils import runs
+from nbutils.data import corruptions, datasets
+from nbutils.evaluation import latency, localization, open_set, robustness
+from nbutils.inference import explain
+from nbutils.inference.predictor import load_predictor
+from nbutils.runs import UserError
+from nbutils.runtime import keras
+
+
+@pytest.mark.parametrize(
+    ("known", "novel", "auroc", "fpr95"),
+    [
+        ([1, 2, 3], [4, 5, 6], 1, 0),
+        ([4, 5, 6], [1, 2, 3], 0, 1),
+        ([1, 1, 1], [1, 1, 1], 0.5, 1),
+        ([1, 2, 3, 4], [2.5, 3.5, 4.5, 5.5], 13 / 16, 0.5),
+        # one of 20 novel images may be missed: the threshold is 2, and 2 of 4 known pass it
+        ([0, 1, 2, 3], [0.5, *range(2, 21)], (19 * 2 + 0.5 + 18 + 1 + 17 + 0.5) / 80, 0.5),
+    ],
+)
+def test_ood_metrics(known, novel, auroc, fpr95):
+    metrics = open_set.ood_metrics(np.array(known, float), np.array(novel, float))
+    assert metrics == pytest.approx({"auroc": auroc, "fpr95": fpr95})
+
+
+def test_groups_are_separated_from_the_first():
+    table = pd.DataFrame(
+        {
+            "group": ["test"] * 3 + ["noise"] * 2,
+            "novelty": [1.0, 1.2, 3.0, 2.0, 4.0],
+            "accepted": [True, True, False, False, False],
+            "confidence": [1.0, 0.9, 0.8, 0.5, 0.7],
+        }
+    )
+    summary = open_set.summarize(table)
+    assert summary.loc["test"].tolist()[:3] == pytest.approx([3, 2 / 3, 0.9])
+    assert summary.loc["test", ["auroc", "fpr95"]].isna().all()
+    assert summary.loc["noise"].tolist() == pytest.approx([2, 0, 0.6, 5 / 6, 1 / 3])
+
+
+def test_images_without_steel(gray):
+    for name, images in open_set.blank_images(seed=0, count=3).items():
+        assert [image.shape for image in images] == [(200, 200)] * 3, name
+        assert {image.dtype for image in images} == {np.dtype(np.uint8)}
+    natural = open_set.natural_images()
+    assert {image.shape for image in natural} == {(200, 200)}
+    families = len(corruptions.FAMILIES)
+    corrupted = open_set.corrupted_images([gray] * (families + 1), seed=0)
+    assert len(corrupted) == families + 1
+    assert all((image != gray).any() for image in corrupted)
+
+
+def test_a_held_out_class_is_scored_in_every_way(trained, split):
+    predictor = load_predictor(trained, "keras")
+    with pytest.raises(UserError, match="without 0 classes: name models"):
+        open_set.leave_one_class_out(predictor, split)
+    with_novel = split.assign(label=split["label"].replace("patches", "dent"))
+    predictor.policy, policy = None, predictor.policy
+    with pytest.raises(UserError, match="has no thresholds"):
+        open_set.leave_one_class_out(predictor, with_novel)
+    predictor.policy = policy
+    table = open_set.leave_one_class_out(predictor, with_novel)
+    assert table["score"].tolist()[-1] == open_set.SHIPPED
+    assert table["held_out_class"].tolist() == ["dent"] * len(table)
+
+
+def test_predictions_of_groups_are_those_of_the_predictor(trained, gray):
+    predictor = load_predictor(trained)
+    table = open_set.predict_groups(predictor, {"one": [gray], "two": [gray, 255 - gray]})
+    assert table["group"].tolist() == ["one", "two", "two"]
+    assert table["novelty"][0] == pytest.approx(table["novelty"][1], rel=1e-4)
+
+
+@pytest.fixture(scope="module")
+def outputs_of_models(trained, split):
+    """Outputs of a model under its name and another, on three images."""
+    predictor = load_predictor(trained)
+    test = split[split["part"] == "test"].groupby("label").head(1)[:3]
+    grays = datasets.read_originals(test)
+    models = {"one": predictor, "two": predictor}
+    return robustness.measure(models, grays, test["label"], seed=0), predictor.policy
+
+
+def test_every_cell_is_measured_on_the_same_images(outputs_of_models):
+    outputs, policy = outputs_of_models
+    pd.testing.assert_frame_equal(outputs["one"], outputs["two"], rtol=1e-3)
+    table = robustness.by_cell(outputs["one"], policy.thresholds.temperature)
+    n_families = len(corruptions.FAMILIES)
+    assert len(table) == len(robustness.cells()) == 1 + 5 * n_families + 4
+    assert table.groupby("family", sort=False)["severity"].max().tolist()[:2] == [0, 5]
+    white = table[table["family"] == robustness.WHITE_NOISE]
+    assert white["snr_db"].tolist() == list(robustness.SNRS)
+    assert white["severity"].isna().all()
+    assert table.loc[table["family"] != robustness.WHITE_NOISE, "snr_db"].isna().all()
+    summary = robustness.summarize(table)
+    assert summary["clean"] == table["accuracy"][0]
+    assert summary["20 dB"] == table["accuracy"].iloc[-1]
+    assert summary["worst cell"] <= summary["all families"]
+
+
+def test_tables_of_clean_and_corrupted_images(outputs_of_models):
+    outputs, policy = outputs_of_models
+    calibrated = robustness.calibration_table(outputs["one"], policy.thresholds.temperature)
+    assert calibrated.index.tolist() == [
+        (images, step) for images in ("clean", "corrupted") for step in ("before", "after")
+    ]
+    coverage = robustness.coverage_table(outputs["one"], policy)
+    whole = coverage[(coverage["class"] == "all") & (coverage["target_coverage"] == 90)]
+    assert whole["count"].tolist() == [3, 3 * 5 * len(corruptions.FAMILIES)]
+
+
+def test_wrong_accepted_are_errors_that_nobody_sees():
+    cell = {"family": ["clean"] * 4, "severity": [0] * 4, "snr_db": [pd.NA] * 4}
+    facts = {"label": list("aabb"), "decision": ["accept", "accept", "accept", "review"]}
+    p = np.array([0.9, 0.2, 0.1, 0.8])
+    table = robustness.by_cell(pd.DataFrame({**cell, **facts, "p_a": p, "p_b": 1 - p}), 1)
+    row = table.iloc[0]
+    assert (row["accuracy"], row["reviewed"], row["wrong_accepted"]) == (0.5, 0.25, 0.25)
+
+
+@pytest.fixture
+def boxed():
+    """Two images of 40 x 20 pixels: one with a box of its class, one without boxes."""
+    boxes = [["a", 10, 0, 20, 10], ["b", 0, 0, 40, 20]]
+    return pd.DataFrame(
+        {"path": ["x", "y"], "label": "a", "predicted": "a", "width": 40, "height": 20,
+         "boxes": [boxes, []]}
+    )  # fmt: skip
+
+
+def test_scores_of_maps_whose_place_is_known(boxed):
+    maps = np.zeros((2, 8, 8), np.float32)
+    maps[0, 1, 2] = 1
+    maps[0, 7, 7] = 0.5
+    scores = localization.score(boxed, maps, 0.4)
+    first = scores.iloc[0]
+    assert (first["pointing"], first["coverage"]) == (1, 1 / 8)
+    assert first["energy"] == pytest.approx(2 / 3)
+    assert first["iou"] == pytest.approx(1 / 9)
+    assert scores["failed"].tolist() == [False, True], "the second map is empty"
+    assert scores.loc[1, ["pointing", "energy", "iou"]].isna().all()
+    outside = np.roll(maps[:1], 4, axis=1) * (np.arange(8) > 5)
+    assert localization.score(boxed[:1], outside, 0.4)["failed"].all()
+
+
+def test_the_best_threshold_is_where_regions_and_boxes_overlap_most(boxed):
+    maps = np.full((2, 8, 8), 0.2, np.float32)
+    maps[0, :4, 2:4] = 0.6
+    assert 0.2 < localization.best_threshold(boxed, maps) <= 0.6
+    assert localization.best_threshold(boxed[1:], maps[1:]) == pytest.approx(0.5)
+
+
+def test_baselines_score_as_chance_would(boxed):
+    rows = pd.concat([boxed[:1]] * 20)
+    scores = localization.score(rows, localization.noise(20, 8, seed=0), 0.5)
+    summary = localization.summarize(scores, "label").loc["a"]
+    for measure in ("pointing", "energy"):
+        assert summary[f"{measure}_low"] < summary[measure] < summary[f"{measure}_high"]
+    assert summary["energy"] == pytest.approx(1 / 8, abs=0.05)
+    center = localization.center(2, 9)
+    assert np.unravel_index(center[1].argmax(), (9, 9)) == (4, 4)
+
+
+@pytest.fixture(scope="module")
+def brightness():
+    """A network whose second class is evident where the image is bright."""
+    image = keras.Input((32, 32, 1))
+    maps = keras.layers.Conv2D(16, 3, padding="same", name="conv")(image)
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.ReLU(name="relu")(maps))
+    model = keras.Model(image, keras.layers.Dense(2, activation="softmax")(x))
+    kernel = np.full((3, 3, 1, 16), 1 / 9 / 255, np.float32)
+    model.layers[1].set_weights([kernel, np.linspace(-0.3, -0.2, 16)])
+    model.layers[-1].set_weights([np.float32([[-1, 1]] * 16), np.zeros(2)])
+    return model
+
+
+@pytest.mark.parametrize("method", explain.METHODS)
+def test_every_method_finds_what_the_class_depends_on(brightness, method):
+    images = np.full((2, 32, 32, 1), 40, np.uint8)
+    images[0, 4:10, 4:10], images[1, 20:26, 12:18] = 250, 250
+    maps = explain.activation_maps(brightness, images, np.array([1, 1]), method)
+    assert maps.shape == (2, 32, 32)
+    assert maps.max(axis=(1, 2)) == pytest.approx(1, abs=1e-3)
+    inside = [maps[0, 4:10, 4:10], maps[1, 20:26, 12:18]]
+    assert [part.max() for part in inside] == pytest.approx(maps.max(axis=(1, 2)))
+    if method != "Score-CAM":  # it perturbs, and has no gradients
+        against = explain.activation_maps(brightness, images, np.array([0, 0]), method)
+        assert not against.any(), "brightness speaks against the first class"
+
+
+def test_an_unknown_method_names_the_known(brightness):
+    with pytest.raises(UserError, match="'CAM' is unknown: choose one of Grad-CAM"):
+        explain.explainer(brightness, "CAM")
+
+
+def test_random_weights_are_other_weights_of_the_same_network(brightness):
+    random = explain.with_random_weights(brightness, seed=0)
+    assert random.count_params() == brightness.count_params()
+    kernel = random.get_layer("conv").get_weights()[0]
+    assert not np.allclose(kernel, brightness.get_layer("conv").get_weights()[0])
+
+
+def test_an_explainer_maps_classes_by_their_names(trained, gray):
+    explainer = explain.Explainer(trained)
+    predictor = load_predictor(trained, "keras")
+    maps = explainer.heatmaps([gray, gray], [predictor.classes[1], predictor.classes[4]])
+    image = datasets.resize(gray, predictor.size)
+    expected = explain.activation_maps(predictor.model, np.stack([image] * 2), np.array([1, 4]))
+    assert maps == pytest.approx(expected, abs=1e-5)
+
+
+def test_latency_is_measured_in_processes_of_their_own(trained, stand_in, monkeypatch):
+    monkeypatch.setattr(latency, "N_COLD_STARTS", 1)
+    monkeypatch.setattr(latency, "BATCH_SIZE", 4)
+    files = sorted(stand_in.rglob("*.jpg"))[:2]
+    loader = partial(latency.load_model, str(trained), "litert")
+    [row] = latency.measure({"one": loader}, files, rounds=2).itertuples()
+    assert row.Index == "one"
+    assert 0 < row.latency_ms / 1000 < row.cold_start_s
+    assert row.batch_ms > 0
+    assert 20 < row.memory_mb < 500, "TensorFlow alone holds more"
+
+
+def test_the_benchmark_compares_backends_with_plain_keras(trained, stand_in, tmp_path, monkeypatch):
+    data = next(stand_in.rglob("*.jpg")).read_bytes()
+
+    def measure(loaders, files, rounds):
+        predictions = {name: load()([data, data]) for name, load in loaders.items()}
+        assert {len(each) for each in predictions.values()} == {2}
+        times = {"latency_ms": [60.0, 10.0, 2.0], "batch_ms": [60.0, 6.0, 1.0]}
+        return pd.DataFrame(times, index=list(predictions))
+
+    monkeypatch.setattr(latency, "measure", measure)
+    table = latency.benchmark(trained, [], rounds=2)
+    assert table["backend"].tolist() == [latency.BASELINE, "keras", "litert"]
+    assert table["speedup"].tolist() == [1, 6, 30]
+    assert table["batch_speedup"].tolist() == [1, 10, 60]
+    shutil.copy(trained / runs.KERAS_MODEL, tmp_path)
+    with pytest.raises(UserError, match="run steel export"):
+        latency.benchmark(tmp_path, [], rounds=2)

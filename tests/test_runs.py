@@ -1,0 +1,69 @@
+"""Runs, models and their files."""
+
+import pytest
+
+from nbutils import runs
+from nbutils.runs import UserError
+
+
+def test_files_are_written_under_another_name_and_renamed(tmp_path):
+    target = tmp_path / "a.csv"
+    target.write_text("old")
+    with pytest.raises(ZeroDivisionError), runs.atomic_write(target) as tmp:
+        tmp.write_text("half")
+        raise ZeroDivisionError
+    assert target.read_text() == "old"
+    with runs.atomic_write(target) as tmp:
+        tmp.write_text("new")
+    assert target.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+@pytest.mark.parametrize(
+    ("name", "writer"),
+    [
+        (runs.SPLIT, "01_data_exploration"),
+        (runs.METRICS, "02_training"),
+        (runs.BENCHMARK, "steel bench"),
+    ],
+)
+def test_a_missing_file_names_what_writes_it(tmp_path, name, writer):
+    with pytest.raises(UserError, match=f"{name} is missing: run {writer}"):
+        runs.require(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["", "..", "../out", "/"])
+def test_a_run_has_a_folder_of_its_own(outputs, name):
+    with pytest.raises(UserError, match="is no name for a run"):
+        runs.create_run(name)
+
+
+def test_a_run_without_a_name_is_the_one_split_last(outputs):
+    with pytest.raises(UserError, match="holds no run: run 01_data_exploration first"):
+        runs.open_run()
+    for name in ("one", "two"):
+        (runs.create_run(name) / runs.SPLIT).touch()
+    assert runs.open_run().name == "two"
+    assert runs.open_run("one").name == "one"
+
+
+def test_models_are_found_by_run_and_name(outputs):
+    first, second = (runs.create_model(runs.create_run("mill"), name) for name in ("a", "b"))
+    (first / runs.KERAS_MODEL).touch()
+    assert runs.find_model("mill") == runs.find_model("mill/a") == runs.find_model(first) == first
+    (second / runs.LITERT_MODEL).touch()
+    with pytest.raises(UserError, match="holds several models: name one of mill/a, mill/b"):
+        runs.find_model("mill")
+    assert runs.find_model("b", outputs / "mill") == second
+    assert runs.find_model("mobilenet_v2") == runs.SHIPPED / "mobilenet_v2"
+    with pytest.raises(UserError, match=r"no model 'nowhere'.*mill/a"):
+        runs.find_model("nowhere")
+
+
+def test_the_models_that_ship_are_found_wherever_they_lie(outputs, tmp_path, monkeypatch):
+    shipped = tmp_path / "_reference"
+    (shipped / "m").mkdir(parents=True)
+    (shipped / "m" / runs.KERAS_MODEL).touch()
+    monkeypatch.setattr(runs, "SHIPPED", shipped)
+    assert runs.find_model("reference/m") == shipped / "m"
+    assert runs.list_models() == ["reference/m"]

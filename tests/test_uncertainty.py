@@ -1,0 +1,164 @@
+"""Calibration, prediction sets, novelty and review, on numbers whose right results are known."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from nbutils import runs
+from nbutils.runs import UserError
+from nbutils.uncertainty import calibration, conformal, novelty, review
+from nbutils.uncertainty.novelty import ClassGaussians
+from nbutils.uncertainty.review import ReviewCosts, ReviewPolicy, Thresholds
+
+RNG = np.random.default_rng(0)
+
+
+def drawn(count, temperature):
+    """Probabilities of three classes that are right as often as they say, then made too sure."""
+    logits = RNG.normal(0, 2, (count, 3))
+    honest = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    y = np.array([RNG.choice(3, p=row) for row in honest])
+    return calibration.temperature_scale(honest, 1 / temperature), honest, y
+
+
+def test_temperature_scaling_is_a_softmax_of_divided_logits():
+    logits = np.array([[2.0, 0.0, -2.0]])
+    probabilities = np.exp(logits) / np.exp(logits).sum()
+    halved = np.exp(logits / 2) / np.exp(logits / 2).sum()
+    assert calibration.temperature_scale(probabilities, 2) == pytest.approx(halved)
+    assert calibration.temperature_scale(np.array([[1.0, 0.0]]), 3).sum() == pytest.approx(1)
+
+
+def test_the_temperature_undoes_overconfidence():
+    sure, _, y = drawn(4000, 2.5)
+    temperature = calibration.fit_temperature(sure, y)
+    assert temperature == pytest.approx(2.5, rel=0.1)
+    before = calibration.calibration_metrics(sure, y)
+    after = calibration.calibration_metrics(calibration.temperature_scale(sure, temperature), y)
+    assert before["ece"] > 0.1 > 0.03 > after["ece"]
+    assert before["accuracy"] == after["accuracy"]
+    assert after["log_loss"] < before["log_loss"]
+
+
+def test_calibration_error_and_brier_of_a_known_case():
+    probabilities, y = np.array([[0.8, 0.2]] * 4), np.array([0, 0, 1, 1])
+    metrics = calibration.calibration_metrics(probabilities, y)
+    assert metrics["ece"] == pytest.approx(0.3)
+    assert metrics["brier"] == pytest.approx((0.08 + 1.28) / 2)
+    assert metrics["log_loss"] == pytest.approx(-np.log([0.8, 0.2]).mean())
+    assert calibration.reliability(probabilities, y)["images"].tolist() == [4]
+
+
+@pytest.mark.parametrize("n", [9, 19, 29, 59, 99, 999])
+@pytest.mark.parametrize("coverage", conformal.COVERAGES)
+def test_the_rank_of_a_threshold_is_exact(n, coverage):
+    """Where (n + 1) (1 - coverage) is whole, rounding must not lose a rank."""
+    true = np.arange(1, n + 1) / (n + 1)
+    probabilities = np.column_stack([true, 1 - true])[RNG.permutation(n)]
+    threshold = conformal.conformal_thresholds(probabilities, np.zeros(n, int))[str(coverage)]
+    rank = Fraction(100 - coverage, 100) * (n + 1) // 1
+    assert threshold == (true[rank - 1] if rank else 0)
+
+
+@pytest.mark.parametrize("coverage", conformal.COVERAGES)
+def test_sets_hold_the_class_as_often_as_promised(coverage):
+    _, honest, y = drawn(8000, 1)
+    threshold = conformal.conformal_thresholds(honest[:4000], y[:4000])[str(coverage)]
+    sets = conformal.prediction_sets(honest[4000:], threshold)
+    table = conformal.empirical_coverage(sets, y[4000:], ["a", "b", "c"])
+    assert table.loc["all", "coverage"] == pytest.approx(coverage / 100, abs=0.02)
+    assert table["count"].tolist()[0] == sum(table["count"].tolist()[1:]) == 4000
+    assert (sets.sum(axis=1) >= 1).all()
+
+
+def test_too_few_images_of_calibration_give_sets_of_all_classes():
+    thresholds = conformal.conformal_thresholds(np.array([[0.9, 0.1]] * 5), np.zeros(5, int))
+    assert thresholds["90"] == 0
+    assert conformal.prediction_sets(np.array([[0.99, 0.01]]), thresholds["90"]).all()
+
+
+@pytest.mark.parametrize(
+    ("false_accept", "expected", "threshold"),
+    [(20, [0.75, 0.5, 5.25, 5], 0.8), (0.5, [0.75, 0.5, 0.375, 0.125], 0.6)],
+)
+def test_the_optimal_threshold_costs_least(false_accept, expected, threshold):
+    probabilities = np.array([[0.6, 0.4], [0.7, 0.3], [0.8, 0.2], [0.9, 0.1]])
+    curve = review.expected_cost(
+        probabilities, np.array([0, 1, 0, 0]), ReviewCosts(false_accept, 1, 0)
+    )
+    assert curve["confidence"].tolist() == [0.9, 0.8, 0.7, 0.6]
+    assert curve["errors"].tolist() == [0, 0, 1, 1]
+    assert curve["coverage"].tolist() == [0.25, 0.5, 0.75, 1]
+    assert curve["risk"].tolist() == pytest.approx([0, 0, 1 / 3, 1 / 4])
+    assert curve["cost"].tolist() == pytest.approx(expected)
+    assert review.optimal_threshold(curve) == threshold
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ((0, 1, 0.1), "FALSE_ACCEPT_COST 0"),
+        ((5, -1, 0.1), "REVIEW_COST -1"),
+        ((5, 1, 1), "FALSE_ALARM_RATE 1"),
+    ],
+)
+def test_costs_that_cannot_be(values, message):
+    with pytest.raises(UserError, match=message):
+        ReviewCosts(*values)
+
+
+def test_distances_are_one_for_known_and_more_for_novel_embeddings():
+    spread = np.diag([1.0, 5.0, 0.1, 1.0])
+    known = np.concatenate([RNG.normal(size=(500, 4)) @ spread + at for at in (0, 20)])
+    gaussians = novelty.fit_gaussians(known, np.repeat([0, 1], 500))
+    inside = gaussians.distances(RNG.normal(size=(500, 4)) @ spread)
+    assert np.sqrt((inside**2).mean()) == pytest.approx(1, abs=0.1)
+    assert gaussians.distances(np.full((1, 4), 10.0))[0] > 5
+
+
+def test_held_out_distances_are_not_those_to_an_image_itself():
+    embeddings, y = RNG.normal(size=(60, 8)), np.repeat([0, 1], 30)
+    fitted = novelty.fit_gaussians(embeddings, y).distances(embeddings)
+    assert novelty.held_out_distances(embeddings, y).mean() > fitted.mean()
+
+
+@pytest.fixture
+def policy():
+    """A policy for two classes whose embeddings lie at 0 and 10."""
+    gaussians = ClassGaussians(np.float32([[0], [10]]), np.float32([[[1]], [[1]]]))
+    return ReviewPolicy(Thresholds(1.0, {"90": 0.4, "95": 0.2, "99": 0.0}, 0.75, 2.0), gaussians)
+
+
+def test_reasons_are_given_in_words(policy):
+    probabilities = np.array([[0.9, 0.1], [0.7, 0.3], [0.1, 0.9], [0.5, 0.5]])
+    assessed = policy.assess(probabilities, np.float32([[0], [10], [5], [3]]))
+    assert assessed.novelty.tolist() == [0, 0, 5, 3]
+    expected = [[True, False], [True, True], [False, True], [True, True]]
+    assert assessed.prediction_sets.tolist() == expected
+    assert [len(each) for each in assessed.reasons] == [0, 1, 1, 2]
+    assert assessed.reasons[1] == ("confidence 70.0% is below 75.0%",)
+    assert assessed.reasons[2] == ("unlike the training images: novelty 5.00, limit 2.00",)
+
+
+def test_a_policy_is_read_as_it_was_written(policy, tmp_path):
+    assert review.load_policy(tmp_path) is None
+    policy.save(tmp_path)
+    loaded = review.load_policy(tmp_path)
+    assert loaded.thresholds == policy.thresholds
+    assert np.array_equal(loaded.gaussians.centers, policy.gaussians.centers)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda folder: (folder / runs.NOVELTY).unlink(),
+        lambda folder: (folder / runs.NOVELTY).write_bytes(b"PK"),
+        lambda folder: (folder / runs.REVIEW).write_text("{}"),
+    ],
+)
+def test_a_damaged_policy_names_the_cure(policy, tmp_path, damage):
+    policy.save(tmp_path)
+    damage(tmp_path)
+    with pytest.raises(UserError, match="run 02_training again"):
+        review.load_policy(tmp_path)
