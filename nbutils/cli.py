@@ -14,6 +14,7 @@ import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterable
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any
@@ -37,7 +38,7 @@ from nbutils.runs import UserError
 
 UNREADABLE, USER_ERROR, INTERRUPTED = 1, 2, 130  # exit codes
 MAX_REVIEW_ROWS = 200  # of the review queue on the page
-ROUNDS = 3  # of a benchmark
+Printer = Callable[[dict[str, Any], Prediction | None], None]  # of a row and its prediction
 EXTRAS = {  # of the package, that each command needs
     "run": "notebooks",
     "predict": "train",
@@ -79,7 +80,7 @@ class Run(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Join each name with its value before they are parsed."""
-        for at in [at for at, word in enumerate(args) if word == "-p"][::-1]:
+        for at in reversed([at for at, word in enumerate(args) if word == "-p"]):
             pair = args[at + 1 : at + 3]
             if len(pair) < 2:
                 raise UserError("-p takes a name and a value, as in -p EPOCHS 80")
@@ -107,6 +108,7 @@ Sources = Annotated[
 Model = Annotated[
     str, typer.Option("--model", help="A folder, run/model below outputs/, or one that ships.")
 ]
+ModelArgument = Annotated[str, typer.Argument(help="A folder, or run/model below outputs/.")]
 Backend = Annotated[
     str | None,
     typer.Option("--backend", help="keras or litert. Default: litert where the model has it."),
@@ -153,7 +155,7 @@ def run(
     """
     from nbutils import pipeline
 
-    values = {one: value for one, _, value in (pair.partition("=") for pair in parameters or ())}
+    values = {key: value for key, _, value in (pair.partition("=") for pair in parameters or ())}
     typer.echo(f"report: {pipeline.run(name, data, only, values, quick)}")
 
 
@@ -171,13 +173,12 @@ def predict(
         raise UserError("--csv and --json exclude each other: choose one")
     paths = [path for source in sources for path in _listed(source)]
     predictor = load_predictor(model, backend)
-    show = (
-        _csv_printer(predictor) if as_csv else _print_json if as_json else _text_printer(paths, top)
-    )
+    show: Printer = partial(_print_text, max(map(len, paths), default=0), top)
+    if as_csv or as_json:
+        show = _csv_printer(predictor) if as_csv else _print_json
     unreadable = False
     for path in paths:
-        prediction, error = _predict(predictor, path)
-        row = prediction.to_row(path) if prediction else error_row(path, error, predictor.classes)
+        row, prediction = _predict(predictor, path)
         show(row, prediction)
         unreadable |= prediction is None
     raise typer.Exit(UNREADABLE if unreadable else 0)
@@ -191,15 +192,13 @@ def _listed(source: str) -> Iterable[str]:
     return image_list.list_images([source])
 
 
-def _predict(predictor: Predictor, path: str) -> tuple[Prediction | None, str]:
-    """Return what the model says of a file, or why it could not be read."""
+def _predict(predictor: Predictor, path: str) -> tuple[dict[str, Any], Prediction | None]:
+    """Return the row of a file, and its prediction or None if it could not be read."""
     try:
-        return predictor.predict([Path(path).read_bytes()], [path])[0], ""
+        [prediction] = predictor.predict([Path(path).read_bytes()], [path])
+        return prediction.to_row(path), prediction
     except (ImageError, OSError, ValueError) as error:
-        return None, str(error)
-
-
-Printer = Callable[[dict[str, Any], Prediction | None], None]
+        return error_row(path, str(error), predictor.classes), None
 
 
 def _csv_printer(predictor: Predictor) -> Printer:
@@ -209,23 +208,19 @@ def _csv_printer(predictor: Predictor) -> Printer:
 
 
 def _print_json(row: dict[str, Any], prediction: Prediction | None) -> None:
-    known = {key: None if value != value else value for key, value in row.items()}  # no NaN
-    typer.echo(json.dumps(known))
+    values = {key: None if value != value else value for key, value in row.items()}  # no NaN
+    typer.echo(json.dumps(values))
 
 
-def _text_printer(paths: list[str], top: int) -> Printer:
-    width = max(map(len, paths), default=0)
-
-    def show(row: dict[str, Any], prediction: Prediction | None) -> None:
-        if prediction is None:
-            typer.echo(f"{row['path']:{width}}  error   {row['error']}")
-            return
-        classes = "  ".join(f"{label} {share:.1%}" for label, share in prediction.top(top))
-        typer.echo(f"{row['path']:{width}}  {prediction.decision}  {classes}")
-        for reason in prediction.reasons:
-            typer.echo(f"{'':{width}}          {reason}")
-
-    return show
+def _print_text(width: int, top: int, row: dict[str, Any], prediction: Prediction | None) -> None:
+    path = row["path"].ljust(width)
+    if prediction is None:
+        typer.echo(f"{path}  error   {row['error']}")
+        return
+    classes = "  ".join(f"{label} {share:.1%}" for label, share in prediction.top(top))
+    typer.echo(f"{path}  {prediction.decision}  {classes}")
+    for reason in prediction.reasons:
+        typer.echo(f"{'':{width}}          {reason}")
 
 
 @app.command(epilog='Example: steel inspect "cam_?/*.jpg" --run mill_2 --model mill_2/mobilenet_v2')
@@ -262,9 +257,7 @@ def inspect(
 
 
 @app.command(epilog="Example: steel export mill_2/mobilenet_v2")
-def export(
-    model: Annotated[str, typer.Argument(help="A folder, or run/model below outputs/.")],
-) -> None:
+def export(model: ModelArgument) -> None:
     """Write a model for the LiteRT runtime.
 
     Then hold it against Keras on the test images of its run.
@@ -276,8 +269,8 @@ def export(
 
 @app.command(epilog="Example: steel bench mill_2/mobilenet_v2 --rounds 11")
 def bench(
-    model: Annotated[str, typer.Argument(help="A folder, or run/model.")] = DEFAULT_MODEL,
-    rounds: Annotated[int, typer.Option(min=1, help="Of measurements.")] = ROUNDS,
+    model: ModelArgument = DEFAULT_MODEL,
+    rounds: Annotated[int, typer.Option(min=1, help="Of measurements.")] = 3,
 ) -> None:
     """Time a model with each backend.
 
@@ -288,9 +281,10 @@ def bench(
 
     folder = runs.find_model(model)
     with tempfile.TemporaryDirectory() as place:
-        files = [Path(place, name) for name, _ in synthetic.example_files(seed=0)]
-        for file, (_, content) in zip(files, synthetic.example_files(seed=0), strict=True):
-            file.write_bytes(content)
+        files = []
+        for name, content in synthetic.example_files(seed=0):
+            files.append(Path(place, name))
+            files[-1].write_bytes(content)
         table = latency.benchmark(folder, files, rounds).assign(images="SYNTHETIC")
     run = runs.create_run(runs.REFERENCE) if folder.parent == runs.SHIPPED else folder.parent
     runs.write_csv(table, runs.create_model(run, folder.name) / runs.BENCHMARK)

@@ -28,7 +28,8 @@ from nbutils.runs import UserError
 ONE_MODEL = {"01", "02", "03", "04", "05"}  # about one model; the others compare
 QUICK = {"EPOCHS": 2}
 NUMBERED = "[0-9][0-9]_*.ipynb"
-KERNEL_OPTIONS = ["--log-level=CRITICAL"]  # else they warn of TCP, and tell how they are ended
+KERNEL_OPTIONS = ["--log-level=CRITICAL"]  # else they warn of TCP and of their end
+PLAIN = {"text/plain"}  # of an output that is but Python's description of an object
 WIDGET = "application/vnd.jupyter.widget-view+json"
 TEMPLATE = runs.PACKAGE / "apps" / "templates" / "pipeline_report.html.j2"
 TOC_LEVELS = 2  # of headings in the table of contents
@@ -46,12 +47,12 @@ def select(only: str = "") -> list[Path]:
 
     Raises UserError for a number that no notebook has.
     """
-    known = notebooks()
-    wanted = [number.strip() for number in only.split(",")] if only else ONE_MODEL & known.keys()
-    unknown = [number for number in wanted if number not in known]
-    if unknown:
-        raise UserError(f"no notebook {', '.join(unknown)}: choose from {', '.join(known)}")
-    return [known[number] for number in sorted(set(wanted))]
+    available = notebooks()
+    selected = set(runs.parse_list(only)) if only else ONE_MODEL & available.keys()
+    missing = sorted(selected - available.keys())
+    if missing:
+        raise UserError(f"no notebook {', '.join(missing)}: choose from {', '.join(available)}")
+    return [available[number] for number in sorted(selected)]
 
 
 def parameters_of(notebook: Path) -> dict[str, Any]:
@@ -67,25 +68,11 @@ def run(
     parameters: Mapping[str, Any] | None = None,
     quick: bool = False,
 ) -> Path:
-    """Execute notebooks into a run and collect them in one report.
+    """Execute notebooks into a run, by default named after its data; return one report of them.
 
-    Parameters
-    ----------
-    name
-        Of the run; default the name of the data.
-    data
-        Folder with the images; default as `datasets.find_source` searches.
-    only
-        Numbers of notebooks, as `select` takes them.
-    parameters
-        Each goes to the notebooks that declare it, as the type of its default. A `NAME` for the
-        model that 02 trains is the `MODEL` of the notebooks after it.
-    quick
-        Train for two epochs.
-
-    Returns
-    -------
-    The report.
+    Data is found as `datasets.find_source` does, notebooks as `select`. Each parameter goes to the
+    notebooks that declare it, as the type of its default; a `NAME` for the model that 02 trains is
+    the `MODEL` of the notebooks after it. Quick trains for two epochs.
 
     Raises
     ------
@@ -173,7 +160,7 @@ def _drop_widgets(notebook: Path) -> None:
     copy.metadata.pop("widgets", None)
     for cell in copy.cells:
         if cell.cell_type == "code":
-            cell.outputs = [one for one in cell.outputs if WIDGET not in one.get("data", {})]
+            cell.outputs = [each for each in cell.outputs if WIDGET not in each.get("data", {})]
     nbformat.write(copy, notebook)
 
 
@@ -184,9 +171,12 @@ def write_report(run: Path) -> Path:
     cells = [cell for file in files for cell in _shown(_sections(file), names)]
     exporter = HTMLExporter(template_file=str(TEMPLATE), exclude_anchor_links=True)
     facts = {
-        "title": f"{run.name}{' (SYNTHETIC images)' if runs.is_synthetic(run) else ''}",
+        "title": run.name + (" (SYNTHETIC images)" if runs.is_synthetic(run) else ""),
         "date": f"{datetime.now().astimezone():%Y-%m-%d %H:%M}",
-        "models": list(_results(run)),
+        "models": [
+            {"model": file.parent.name, **runs.read_json(file)["test"]}
+            for file in sorted(run.glob(f"*/{runs.METRICS}"))
+        ],
         "contents": list(_headings(cells)),
     }
     joined = nbformat.v4.new_notebook(cells=cells)
@@ -194,12 +184,6 @@ def write_report(run: Path) -> Path:
     with runs.atomic_write(run / runs.REPORT) as tmp:
         tmp.write_text(page, encoding="utf-8")
     return run / runs.REPORT
-
-
-def _results(run: Path) -> Iterator[dict[str, Any]]:
-    """Read what each model of a run measured on its test images."""
-    for file in sorted(run.glob(f"*/{runs.METRICS}")):
-        yield {"model": file.parent.name, **runs.read_json(file)["test"]}
 
 
 def _sections(notebook: Path) -> list[NotebookNode]:
@@ -217,10 +201,10 @@ def _sections(notebook: Path) -> list[NotebookNode]:
 
 
 def _shown(cells: Sequence[NotebookNode], names: Sequence[str]) -> list[NotebookNode]:
-    """Return the cells of a notebook that have something to say in the report."""
+    """Return the cells of a notebook that the report shows."""
     for cell in cells:
         if cell.cell_type == "code":
-            cell.outputs = [one for one in cell.outputs if not _is_raw(one)]
+            cell.outputs = [each for each in cell.outputs if set(each.get("data", {})) != PLAIN]
         else:
             cell.source = _linked(cell.source, names)
     shown = [cell for cell in cells if cell.cell_type == "markdown" or cell.get("outputs")]
@@ -243,13 +227,6 @@ def _image(png: str, alt: str) -> str:
     return f'<img alt="{html.escape(alt)}" src="data:image/webp;base64,{content}">'
 
 
-def _is_raw(output: NotebookNode) -> bool:
-    """Tell whether an output is but Python's description of an object."""
-    return output.output_type in ("execute_result", "display_data") and set(output.data) == {
-        "text/plain"
-    }
-
-
 def _linked(source: str, names: Sequence[str]) -> str:
     """Turn links to other notebooks into links within the report, or into text."""
 
@@ -267,7 +244,7 @@ def _heading(cell: NotebookNode) -> tuple[int, str]:
 
 
 def _is_empty_section(cells: Sequence[NotebookNode], at: int) -> bool:
-    """Tell whether a cell is a heading alone, with nothing below it."""
+    """Return whether a cell is a heading alone, without content below it."""
     level, _ = _heading(cells[at])
     if not level or "\n" in cells[at].source.strip():
         return False

@@ -28,7 +28,7 @@ CORRECTIONS = "corrections"  # folder below OUTPUTS, for the corrected labels of
 SYNTHETIC = "SYNTHETIC.txt"  # labels what comes from drawn images
 
 # Artefacts of a run
-AUDIT, SPLIT = "audit.json", "split.csv"
+AUDIT, SPLIT, SUSPECTS = "audit.json", "split.csv", "suspects.csv"
 REPORT = "report.html"
 # of a model
 KERAS_MODEL, LITERT_MODEL, MODEL_CARD = "model.keras", "model.tflite", "model.json"
@@ -41,7 +41,7 @@ EXPORT, BENCHMARK = "export.csv", "benchmark.csv"
 INSPECTION, INSPECTIONS, IMAGE_LIST = "inspection.json", "inspections.csv", "images.txt"
 
 WRITTEN_BY = {
-    **dict.fromkeys((AUDIT, SPLIT), "01_data_exploration"),
+    **dict.fromkeys((AUDIT, SPLIT, SUSPECTS), "01_data_exploration"),
     **dict.fromkeys((KERAS_MODEL, LITERT_MODEL, MODEL_CARD), "02_training"),
     **dict.fromkeys((REVIEW, NOVELTY, DRIFT), "02_training"),
     **dict.fromkeys((HISTORY, PREDICTIONS, METRICS), "02_training"),
@@ -100,6 +100,19 @@ def create_model(run: Path, name: str) -> Path:
     folder = run / name
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def open_model(run: Path, name: str = "") -> Path:
+    """Return the folder of a model in a run; without a name, of the one trained last.
+
+    Raises UserError where there is none.
+    """
+    if name:
+        return require(run / name / MODEL_CARD).parent
+    cards = sorted(run.glob(f"*/{MODEL_CARD}"), key=lambda file: file.stat().st_mtime)
+    if not cards:
+        raise UserError(f"{run} holds no model: run {WRITTEN_BY[MODEL_CARD]} for it first")
+    return cards[-1].parent
 
 
 def find_model(model: str | Path, run: Path | None = None) -> Path:

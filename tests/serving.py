@@ -11,6 +11,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from nbutils import runs
@@ -46,6 +47,9 @@ def demo(model: str, *options: str, home: Path = runs.HOME) -> Iterator[tuple[st
         env=os.environ | {"STEEL_HOME": str(home)},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        preexec_fn=partial(
+            signal.signal, signal.SIGINT, signal.SIG_DFL
+        ),  # background jobs ignore it
     )
     try:
         yield _started(f"http://127.0.0.1:{port}/", server), server.pid

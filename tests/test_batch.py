@@ -171,25 +171,22 @@ def test_killed_and_started_again_it_goes_on(whole, tree, trained, tmp_path):
     assert [row["path"] for row in rows_of(folder)] == listed
 
 
-class DyingPredictor(batch.ChunkPredictor):
-    """A worker that dies at a chunk of the second line, once."""
+predict_chunk = batch.predict_chunk
 
-    def __init__(self, mark, *model):
-        super().__init__(*model)
-        self.mark = mark
 
-    def __call__(self, paths):
-        if "line_2" in paths[0] and not Path(self.mark).exists():
-            Path(self.mark).touch()
-            os.kill(os.getpid(), signal.SIGKILL)
-        return super().__call__(paths)
+def die_once(mark, *arguments):
+    """Die at a chunk of the second line, once; else predict it."""
+    if "line_2" in arguments[-1][0] and not Path(mark).exists():
+        Path(mark).touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return predict_chunk(*arguments)
 
 
 @pytest.fixture
 def mark(tmp_path, monkeypatch):
     """A file that the worker writes before it dies."""
     mark = tmp_path / "died"
-    monkeypatch.setattr(batch, "ChunkPredictor", partial(DyingPredictor, str(mark)))
+    monkeypatch.setattr(batch, "predict_chunk", partial(die_once, str(mark)))
     return mark
 
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -169,7 +170,9 @@ def test_an_interruption_is_a_sentence(images, trained, tmp_path):
     table = tmp_path / "list.csv"
     pd.DataFrame({"path": ["shift/c.png"] * 1000}).to_csv(table, index=False)
     command = [*STEEL, "predict", str(table), "--model", str(trained)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    heeds = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # what runs in background may not
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, **pipes, preexec_fn=heeds) as process:
         process.stdout.read(1)
         time.sleep(0.1)
         process.send_signal(signal.SIGINT)

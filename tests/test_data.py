@@ -64,6 +64,9 @@ def test_index_of_the_stand_in(table, stand_in):
     assert table["label"].value_counts().eq(12).all()
     assert table["sha256"].is_unique
     assert table.attrs["skipped"] == {}
+    assert table.attrs["contradictions"] == []
+    assert table.attrs["normal_classes"] == []
+    assert "72 images of 6 classes, by the names of the files" in table.attrs["layout"]
     assert table["boxes"].map(len).gt(0).all()
     for row in table.itertuples():
         for label, left, top, right, bottom in row.boxes:

@@ -232,12 +232,9 @@ def test_the_panel_reads_folders_and_says_what_is_wrong_with_them(panel, stand_i
     assert "is no folder" in panel.status.value
 
 
-def test_a_batch_can_be_stopped(panel, gray):
-    def read():
-        panel.stop.click()
-        return encode_png(gray)
-
-    panel.predict([(f"{number}.png", read) for number in range(5)])
+def test_a_batch_can_be_stopped(panel, gray, monkeypatch):
+    monkeypatch.setattr(panel.session, "predict", lambda *_: panel.stop.click())
+    panel.predict([(f"{number}.png", encode_png(gray)) for number in range(5)])
     panel.worker.join()
     assert "1 of 5 files classified" in panel.status.value
     assert panel.stop.disabled
@@ -249,7 +246,7 @@ def test_a_model_that_cannot_be_loaded_leaves_the_session_as_it_is(trained, outp
     (outputs / "mill" / "damaged" / runs.MODEL_CARD).write_text("{")
     panel = panels.Panel("mill/good", top=3, seed=0)
     assert panel.model.options[:2] == ("mill/good", "mill/damaged")
-    panel.predict([("a.png", lambda: encode_png(gray))])
+    panel.predict([("a.png", encode_png(gray))])
     panel.worker.join()
     panel.model.value = "mill/damaged"
     assert "is not JSON" in panel.status.value

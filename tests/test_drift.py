@@ -11,15 +11,13 @@ from nbutils.uncertainty import drift, novelty
 from nbutils.uncertainty.review import ReviewPolicy, Thresholds
 
 
-class ByBrightness:
+def by_brightness(batches):
     """A network that tells classes by their gray level, and embeds ten parts of the image."""
-
-    def map(self, batches):
-        for images in batches:
-            level = images.mean(axis=(1, 2, 3))[:, np.newaxis]
-            scores = np.exp(-(((level - 100 - 10 * np.arange(6)) / 8) ** 2)) + 1e-6
-            parts = images.reshape(len(images), 10, -1).astype(float).mean(axis=2)
-            yield np.hstack([scores / scores.sum(axis=1, keepdims=True), parts])
+    for images in batches:
+        level = images.mean(axis=(1, 2, 3))[:, np.newaxis]
+        scores = np.exp(-(((level - 100 - 10 * np.arange(6)) / 8) ** 2)) + 1e-6
+        parts = images.reshape(len(images), 10, -1).astype(float).mean(axis=2)
+        yield np.hstack([scores / scores.sum(axis=1, keepdims=True), parts])
 
 
 def textures(seed):
@@ -35,7 +33,7 @@ def textures(seed):
 def predictor():
     images, y = textures(seed=0)
     classes = [f"level {number}" for number in range(6)]
-    predictor = Predictor(ByBrightness(), classes, "by brightness", 40)
+    predictor = Predictor(by_brightness, classes, "by brightness", 40)
     _, embeddings = predictor.forward(images)
     thresholds = Thresholds(1.0, {"95": 0.0}, 0.0, np.inf)
     predictor.policy = ReviewPolicy(thresholds, novelty.fit_gaussians(embeddings, y))

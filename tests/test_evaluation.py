@@ -1,4 +1,4 @@
-"""Open-set metrics, robustness, and localization, where the right values are known."""
+"""Open-set metrics, robustness and latency, where the right values are known."""
 
 import shutil
 from functools import partial
@@ -9,11 +9,9 @@ import pytest
 
 from nbutils import runs
 from nbutils.data import corruptions, datasets
-from nbutils.evaluation import latency, localization, open_set, robustness
-from nbutils.inference import explain
+from nbutils.evaluation import latency, open_set, robustness
 from nbutils.inference.predictor import load_predictor
 from nbutils.runs import UserError
-from nbutils.runtime import keras
 
 
 @pytest.mark.parametrize(
@@ -125,97 +123,6 @@ def test_wrong_accepted_are_errors_that_nobody_sees():
     table = robustness.by_cell(pd.DataFrame({**cell, **facts, "p_a": p, "p_b": 1 - p}), 1)
     row = table.iloc[0]
     assert (row["accuracy"], row["reviewed"], row["wrong_accepted"]) == (0.5, 0.25, 0.25)
-
-
-@pytest.fixture
-def boxed():
-    """Two images of 40 x 20 pixels: one with a box of its class, one without boxes."""
-    boxes = [["a", 10, 0, 20, 10], ["b", 0, 0, 40, 20]]
-    return pd.DataFrame(
-        {"path": ["x", "y"], "label": "a", "predicted": "a", "width": 40, "height": 20,
-         "boxes": [boxes, []]}
-    )  # fmt: skip
-
-
-def test_scores_of_maps_whose_place_is_known(boxed):
-    maps = np.zeros((2, 8, 8), np.float32)
-    maps[0, 1, 2] = 1
-    maps[0, 7, 7] = 0.5
-    scores = localization.score(boxed, maps, 0.4)
-    first = scores.iloc[0]
-    assert (first["pointing"], first["coverage"]) == (1, 1 / 8)
-    assert first["energy"] == pytest.approx(2 / 3)
-    assert first["iou"] == pytest.approx(1 / 9)
-    assert scores["failed"].tolist() == [False, True], "the second map is empty"
-    assert scores.loc[1, ["pointing", "energy", "iou"]].isna().all()
-    outside = np.roll(maps[:1], 4, axis=1) * (np.arange(8) > 5)
-    assert localization.score(boxed[:1], outside, 0.4)["failed"].all()
-
-
-def test_the_best_threshold_is_where_regions_and_boxes_overlap_most(boxed):
-    maps = np.full((2, 8, 8), 0.2, np.float32)
-    maps[0, :4, 2:4] = 0.6
-    assert 0.2 < localization.best_threshold(boxed, maps) <= 0.6
-    assert localization.best_threshold(boxed[1:], maps[1:]) == pytest.approx(0.5)
-
-
-def test_baselines_score_as_chance_would(boxed):
-    rows = pd.concat([boxed[:1]] * 20)
-    scores = localization.score(rows, localization.noise(20, 8, seed=0), 0.5)
-    summary = localization.summarize(scores, "label").loc["a"]
-    for measure in ("pointing", "energy"):
-        assert summary[f"{measure}_low"] < summary[measure] < summary[f"{measure}_high"]
-    assert summary["energy"] == pytest.approx(1 / 8, abs=0.05)
-    center = localization.center(2, 9)
-    assert np.unravel_index(center[1].argmax(), (9, 9)) == (4, 4)
-
-
-@pytest.fixture(scope="module")
-def brightness():
-    """A network whose second class is evident where the image is bright."""
-    image = keras.Input((32, 32, 1))
-    maps = keras.layers.Conv2D(16, 3, padding="same", name="conv")(image)
-    x = keras.layers.GlobalAveragePooling2D()(keras.layers.ReLU(name="relu")(maps))
-    model = keras.Model(image, keras.layers.Dense(2, activation="softmax")(x))
-    kernel = np.full((3, 3, 1, 16), 1 / 9 / 255, np.float32)
-    model.layers[1].set_weights([kernel, np.linspace(-0.3, -0.2, 16)])
-    model.layers[-1].set_weights([np.float32([[-1, 1]] * 16), np.zeros(2)])
-    return model
-
-
-@pytest.mark.parametrize("method", explain.METHODS)
-def test_every_method_finds_what_the_class_depends_on(brightness, method):
-    images = np.full((2, 32, 32, 1), 40, np.uint8)
-    images[0, 4:10, 4:10], images[1, 20:26, 12:18] = 250, 250
-    maps = explain.activation_maps(brightness, images, np.array([1, 1]), method)
-    assert maps.shape == (2, 32, 32)
-    assert maps.max(axis=(1, 2)) == pytest.approx(1, abs=1e-3)
-    inside = [maps[0, 4:10, 4:10], maps[1, 20:26, 12:18]]
-    assert [part.max() for part in inside] == pytest.approx(maps.max(axis=(1, 2)))
-    if method != "Score-CAM":  # it perturbs, and has no gradients
-        against = explain.activation_maps(brightness, images, np.array([0, 0]), method)
-        assert not against.any(), "brightness speaks against the first class"
-
-
-def test_an_unknown_method_names_the_known(brightness):
-    with pytest.raises(UserError, match="'CAM' is unknown: choose one of Grad-CAM"):
-        explain.explainer(brightness, "CAM")
-
-
-def test_random_weights_are_other_weights_of_the_same_network(brightness):
-    random = explain.with_random_weights(brightness, seed=0)
-    assert random.count_params() == brightness.count_params()
-    kernel = random.get_layer("conv").get_weights()[0]
-    assert not np.allclose(kernel, brightness.get_layer("conv").get_weights()[0])
-
-
-def test_an_explainer_maps_classes_by_their_names(trained, gray):
-    explainer = explain.Explainer(trained)
-    predictor = load_predictor(trained, "keras")
-    maps = explainer.heatmaps([gray, gray], [predictor.classes[1], predictor.classes[4]])
-    image = datasets.resize(gray, predictor.size)
-    expected = explain.activation_maps(predictor.model, np.stack([image] * 2), np.array([1, 4]))
-    assert maps == pytest.approx(expected, abs=1e-5)
 
 
 def test_latency_is_measured_in_processes_of_their_own(trained, stand_in, monkeypatch):

@@ -1,29 +1,58 @@
-"""Activation maps: each method maps each image."""
+"""Activation maps: each method finds what a class depends on."""
 
 import numpy as np
 import pytest
 
+from nbutils.data.images import resize
 from nbutils.inference import explain
-from nbutils.models import networks, training
+from nbutils.inference.predictor import load_predictor
 from nbutils.runs import UserError
+from nbutils.runtime import keras
 
 
 @pytest.fixture(scope="module")
-def model():
-    """An untrained network."""
-    training.set_seeds(0)
-    return networks.custom_cnn(2, seed=0, size=32)
+def brightness():
+    """A network whose second class is evident where the image is bright."""
+    image = keras.Input((32, 32, 1))
+    maps = keras.layers.Conv2D(16, 3, padding="same", name="conv")(image)
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.ReLU(name="relu")(maps))
+    model = keras.Model(image, keras.layers.Dense(2, activation="softmax")(x))
+    kernel = np.full((3, 3, 1, 16), 1 / 9 / 255, np.float32)
+    model.layers[1].set_weights([kernel, np.linspace(-0.3, -0.2, 16)])
+    model.layers[-1].set_weights([np.float32([[-1, 1]] * 16), np.zeros(2)])
+    return model
 
 
 @pytest.mark.parametrize("method", explain.METHODS)
-def test_every_method_maps_every_image(model, method):
-    images = np.random.default_rng(0).integers(0, 255, (3, 32, 32, 1), dtype=np.uint8)
-    maps = explain.activation_maps(model, images, np.array([0, 1, 0]), method)
-    assert maps.shape == (3, 32, 32)
-    assert maps.min() >= 0
-    assert maps.max() <= 1
+def test_every_method_finds_what_the_class_depends_on(brightness, method):
+    images = np.full((2, 32, 32, 1), 40, np.uint8)
+    images[0, 4:10, 4:10], images[1, 20:26, 12:18] = 250, 250
+    maps = explain.activation_maps(brightness, images, np.array([1, 1]), method)
+    assert maps.shape == (2, 32, 32)
+    assert maps.max(axis=(1, 2)) == pytest.approx(1, abs=1e-3)
+    inside = [maps[0, 4:10, 4:10], maps[1, 20:26, 12:18]]
+    assert [part.max() for part in inside] == pytest.approx(maps.max(axis=(1, 2)))
+    if method != "Score-CAM":  # it perturbs, and has no gradients
+        against = explain.activation_maps(brightness, images, np.array([0, 0]), method)
+        assert not against.any(), "brightness speaks against the first class"
 
 
-def test_an_unknown_method_names_the_known_ones(model):
-    with pytest.raises(UserError, match="LayerCAM"):
-        explain.activation_maps(model, np.zeros((1, 32, 32, 1), np.uint8), np.zeros(1, int), "CAM")
+def test_an_unknown_method_names_the_known(brightness):
+    with pytest.raises(UserError, match="'CAM' is unknown: choose one of Grad-CAM"):
+        explain.explainer(brightness, "CAM")
+
+
+def test_random_weights_are_other_weights_of_the_same_network(brightness):
+    random = explain.with_random_weights(brightness, seed=0)
+    assert random.count_params() == brightness.count_params()
+    kernel = random.get_layer("conv").get_weights()[0]
+    assert not np.allclose(kernel, brightness.get_layer("conv").get_weights()[0])
+
+
+def test_an_explainer_maps_classes_by_their_names(trained, gray):
+    explainer = explain.Explainer(trained)
+    predictor = load_predictor(trained, "keras")
+    maps = explainer.heatmaps([gray, gray], [predictor.classes[1], predictor.classes[4]])
+    image = resize(gray, predictor.size)
+    expected = explain.activation_maps(predictor.model, np.stack([image] * 2), np.array([1, 4]))
+    assert maps == pytest.approx(expected, abs=1e-5)

@@ -12,7 +12,7 @@ import pytest
 from nbutils import runs
 from nbutils.data import datasets
 from nbutils.inference import export
-from nbutils.inference.predictor import fastest_backend, load_predictor
+from nbutils.inference.predictor import find_backend, load_predictor
 from nbutils.models import training
 from nbutils.runs import UserError
 
@@ -70,10 +70,10 @@ print(json.dumps([one.label, [name for name in ("tensorflow", "keras") if name i
 def test_a_model_that_is_trained_again_has_no_export_any_more(exported, tmp_path):
     folder = tmp_path / "again"
     shutil.copytree(exported[0], folder)
-    assert fastest_backend(folder) == "litert"
+    assert find_backend(folder) == "litert"
     network = load_predictor(folder, "keras").model
     training.save_model(network, {"classes": list("abcdef")}, folder)
-    assert fastest_backend(folder) == "keras"
+    assert find_backend(folder) == "keras"
     assert not (folder / runs.EXPORT).exists()
     with pytest.raises(UserError, match=r"model\.tflite is missing: run steel export"):
         load_predictor(folder, "litert")

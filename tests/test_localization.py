@@ -39,10 +39,11 @@ def test_the_best_threshold_is_where_regions_and_boxes_overlap_most(rows):
     assert localization.best_threshold(rows[1:], maps[1:]) == pytest.approx(0.5)
 
 
-def test_a_summary_has_intervals(rows):
+def test_baselines_score_as_chance_would(rows):
     scores = localization.score(pd.concat([rows[:1]] * 20), localization.noise(20, 8, 0), 0.5)
     summary = localization.summarize(scores, "label")
     for name in ("pointing", "energy"):
         low, value, high = summary.loc["a", [f"{name}_low", name, f"{name}_high"]]
         assert low < value < high
     assert summary.loc["a", "energy"] == pytest.approx(1 / 8, abs=0.05)
+    assert np.unravel_index(localization.center(2, 9)[1].argmax(), (9, 9)) == (4, 4)

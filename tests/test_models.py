@@ -130,7 +130,35 @@ def test_training_resumes_after_an_interruption(arrays, tmp_path, monkeypatch, c
 def test_the_last_fifth_and_a_trained_start_compete(losses, first, best):
     epochs = range(first, first + len(losses))
     history = pd.DataFrame({"epoch": epochs, "val_loss": losses})
+    history = history.assign(val_accuracy=0.9, val_clean_accuracy=0.9)
     assert training.best_epoch(history, 6) == best
+
+
+@pytest.mark.parametrize(
+    ("clean", "both", "best"),
+    [
+        ([0.9, 0.8], [0.6, 0.8], 0),  # corrupted images gained, clean ones lost
+        ([0.9, 0.95], [0.6, 0.6], 0),  # the reverse
+        ([0.9, 0.9], [0.6, 0.8], 1),
+    ],
+)
+def test_what_is_less_accurate_than_a_trained_start_is_not_kept(clean, both, best):
+    history = pd.DataFrame({"epoch": [0, 1], "val_loss": [2.0, 1.0]})
+    history = history.assign(val_accuracy=both, val_clean_accuracy=clean)
+    assert training.best_epoch(history, 1) == best
+
+
+def test_frozen_batch_norm_keeps_its_statistics_in_training():
+    image = keras.Input((4, 4, 1))
+    x = keras.layers.BatchNormalization()(image)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    model = keras.Model(image, keras.layers.Dense(2, activation="softmax")(x))
+    networks.freeze_batch_norm(model)
+    model.compile("sgd", "sparse_categorical_crossentropy", jit_compile=False)
+    before = model.layers[1].get_weights()
+    model.train_on_batch(np.full((8, 4, 4, 1), 100.0), np.arange(8) % 2)
+    for weights, original in zip(model.layers[1].get_weights(), before, strict=True):
+        assert np.array_equal(weights, original)
 
 
 def test_a_trained_start_is_epoch_0_and_is_kept_where_training_makes_it_worse(arrays, tmp_path):

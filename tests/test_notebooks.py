@@ -18,21 +18,21 @@ from nbutils.runs import read_json
 
 NOTEBOOKS = pipeline.notebooks()
 MAX_LINES, MAX_MEDIAN = 20, 6  # of code cells
-MAX_PARAMETERS = 30  # lines of the parameters cell
+MAX_PARAMETERS = 32  # lines of the parameters cell
 IMPORTS = (ast.Import, ast.ImportFrom)
 PRETRAINED, HELD_OUT = "lite0", "without_scratches"  # models beside the default one
 STEPS = (  # notebook and its parameters; all others are the defaults
     ("01", {}),
     ("02", {"EPOCHS": 1}),
+    ("03", {}),
+    ("04", {"HITS": 1, "COMPARED": 1}),
+    ("05", {}),
     ("02", {"MODEL": "efficientnet_lite0", "NAME": PRETRAINED, "SIZE": 64, "EPOCHS": 0}),
     (
         "02",
         {"NAME": HELD_OUT, "HELD_OUT_CLASS": "scratches", "SIZE": 32, "EPOCHS": 1}
         | {"CORRUPTION": 0.5, "BOX_WEIGHT": 0.3, "TTA_VIEWS": 1},
     ),
-    ("03", {}),
-    ("04", {"HITS": 1, "COMPARED": 1}),
-    ("05", {}),
     (
         "06",
         {"FIXED": "lbp_svm,custom_cnn", "BLOCKED": "lbp_svm"}
@@ -275,5 +275,5 @@ def test_the_report_folds_its_code_and_shows_no_error(run):
 
 
 def test_a_notebook_names_what_it_misses(run, home):
-    with pytest.raises(PapermillExecutionError, match=r"metrics\.json is missing: run 02_training"):
+    with pytest.raises(PapermillExecutionError, match=r"model\.json is missing: run 02_training"):
         step("03", home, {"MODEL": "none"})

@@ -177,6 +177,22 @@ def test_missing_weights_are_named_with_their_folder(monkeypatch, tmp_path):
     assert time.perf_counter() - start < 10
 
 
+def test_without_weights_the_backbone_of_the_shipped_model_is_taken(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(runs, "ROOT", tmp_path)
+    monkeypatch.setattr(runtime, "is_reachable", lambda url: False)
+    model = networks.build("mobilenet_v2", 2, 0, 64, 0.35)
+    assert "the backbone of the model that ships is taken" in capsys.readouterr().out
+    file = runs.SHIPPED / "mobilenet_v2" / runs.KERAS_MODEL
+    shipped = keras.saving.load_model(file, compile=False)
+    for ours, theirs in zip(
+        model.get_layer("Conv_1").get_weights(),
+        shipped.get_layer("Conv_1").get_weights(),
+        strict=True,
+    ):
+        assert np.array_equal(ours, theirs)
+
+
 def test_truncated_weights_are_named(monkeypatch, tmp_path):
     cache = tmp_path / "cache" / "models"
     cache.mkdir(parents=True)

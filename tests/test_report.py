@@ -67,7 +67,7 @@ def evil(gray):
     prediction = Prediction(
         {EVIL: 0.6, f"other {EVIL}": 0.4}, 2.0, (EVIL, f"other {EVIL}"), (EVIL,)
     )
-    return Entry(EVIL, gray, prediction, corrected=EVIL, heatmap=np.eye(32, dtype=np.float32))
+    return Entry(EVIL, gray, prediction, EVIL, EVIL, np.eye(32, dtype=np.float32))
 
 
 def test_a_card_marks_decisions_by_words_and_gives_reasons_first(session, gray):
@@ -75,7 +75,7 @@ def test_a_card_marks_decisions_by_words_and_gives_reasons_first(session, gray):
     for reasons, sign in (((), "✓ accept"), (("too dark", "too new"), "⚠ review")):
         probabilities = entry.prediction.probabilities
         entry.prediction = Prediction(probabilities, 1.0, ("patches", "scratches"), reasons)
-        shown = report.card(entry, session.preparation(entry), top=2)
+        shown = report.card(entry, top=2)
         page = Page(shown)
         assert f"strip.png\n{sign}{'; '.join(reasons)}" in page.text
         assert page.text.index(sign) < page.text.index("confidence")
@@ -86,7 +86,7 @@ def test_a_card_marks_decisions_by_words_and_gives_reasons_first(session, gray):
 
 
 def test_a_card_without_a_policy_has_no_novelty(gray):
-    shown = report.card(Entry("a.png", gray, Prediction({"a": 1.0})), "", top=1)
+    shown = report.card(Entry("a.png", gray, Prediction({"a": 1.0})), top=1)
     assert "novelty" not in shown
     assert "no thresholds to review it by" in shown
 
@@ -123,8 +123,8 @@ def test_cards_and_tables_escape_all_that_they_show(session, evil):
     session.predictor.classes = tuple(evil.prediction.probabilities)
     session.entries += [evil, Unreadable(EVIL, f"{EVIL} is damaged")]
     for entry in session.entries:
-        assert is_escaped(report.card(entry, EVIL, top=2))
-    page = Page(report.card(evil, EVIL, top=2))
+        assert is_escaped(report.card(entry, top=2))
+    page = Page(report.card(evil, top=2))
     assert page.attributes["alt"] == [f"{EVIL}, with its activation map"]
     assert page.text.count(EVIL) == 7  # name, size, reason, class, alternative, bars
     assert Page(report.table(session)).text.count(EVIL) == 4  # two names, class, correction
@@ -144,7 +144,7 @@ def test_the_panel_escapes_models_and_data_and_errors(trained, outputs, monkeypa
     opened.read.click()
     assert is_escaped(opened.status.value)
     assert "is no folder" in opened.status.value
-    opened.predict([(f"{EVIL}.png", lambda: b"text")])
+    opened.predict([(f"{EVIL}.png", b"text")])
     opened.worker.join()
     assert is_escaped(opened.cards.children[0].children[0].value)
 

@@ -19,6 +19,20 @@ def numbered(per_class=300, classes=NEU_CLASSES):
     return table.assign(width=200, height=200)
 
 
+NO_PAIRS = pd.DataFrame({"a": [], "b": [], "correlation": []}, dtype=int)
+
+
+def make_split(table, kind, seed):
+    return splits.make_split(table, kind, seed, pairs=NO_PAIRS)
+
+
+def pairs_of(groups):
+    """Chain the images of each group."""
+    order = pd.Series(groups).sort_values(kind="stable")
+    same = (order.to_numpy()[1:] == order.to_numpy()[:-1]).nonzero()[0]
+    return pd.DataFrame({"a": order.index[same], "b": order.index[same + 1], "correlation": 0.9})
+
+
 def test_the_test_part_of_fixed_is_the_numbers_above_240():
     table = numbered()
     part = splits.make_split(table, "fixed", seed=3)
@@ -37,9 +51,9 @@ def test_a_class_is_dropped_by_its_name(split):
 @pytest.mark.parametrize("kind", splits.KINDS)
 def test_the_split_depends_on_the_seed(kind):
     table = numbered(60 if kind == "random" else 300)
-    first = splits.make_split(table, kind, seed=1)
-    assert first.equals(splits.make_split(table, kind, seed=1))
-    assert not first.equals(splits.make_split(table, kind, seed=2))
+    first = make_split(table, kind, seed=1)
+    assert first.equals(make_split(table, kind, seed=1))
+    assert not first.equals(make_split(table, kind, seed=2))
 
 
 @pytest.mark.parametrize("kind", splits.KINDS)
@@ -49,7 +63,7 @@ def test_identical_images_share_a_part(kind):
     pairs = rng.permutation(len(table))[:100].reshape(50, 2)
     for one, other in pairs:
         table.loc[other, "sha256"] = table.loc[one, "sha256"]
-    part = splits.make_split(table, kind, seed=0)
+    part = make_split(table, kind, seed=0)
     assert (part.groupby(table["sha256"]).nunique() == 1).all()
 
 
@@ -70,17 +84,98 @@ def test_random_does_not_keep_blocks_together():
 
 def test_default_is_fixed_for_neu_det_alone():
     assert splits.default_kind(numbered()) == "fixed"
-    assert splits.default_kind(numbered(per_class=100)) == "blocked"
-    assert splits.default_kind(numbered(classes=("dent", "hole"))) == "blocked"
+    assert splits.default_kind(numbered(per_class=100)) == "grouped"
+    assert splits.default_kind(numbered(classes=("dent", "hole"))) == "grouped"
 
 
 def test_unknown_kind_and_too_few_images():
-    with pytest.raises(UserError, match="fixed, random, blocked"):
+    with pytest.raises(UserError, match="fixed, random, blocked, grouped"):
         splits.make_split(numbered(), "stratified", seed=0)
     with pytest.raises(UserError, match="none in the test part"):
         splits.make_split(numbered(per_class=100), "fixed", seed=0)
     with pytest.raises(UserError, match="images"):
         splits.make_split(numbered(per_class=1), "random", seed=0)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_grouped_keeps_groups_whole_and_every_class_in_every_part(seed):
+    rng = np.random.default_rng(seed)
+    n_classes = int(rng.choice([2, 3, 6, 30]))
+    counts = rng.integers(5, 41, n_classes)
+    counts[0] = 300 if seed % 2 else counts[0]
+    table = pd.concat([numbered(n, [f"c{i}"]) for i, n in enumerate(counts)], ignore_index=True)
+    n_groups = np.maximum(3, (counts * rng.uniform(0.1, 1.2)).astype(int))
+    groups = np.concatenate(  # each class has at least three
+        [
+            [f"{i}_{g}" for g in np.r_[:3, rng.integers(0, n_groups[i], n - 3)]]
+            for i, n in enumerate(counts)
+        ]
+    )
+    for one, other in rng.integers(0, len(table), (int(rng.integers(0, 3)), 2)):
+        table.loc[other, "sha256"] = table.loc[one, "sha256"]  # of any classes
+    pairs = pairs_of(groups)
+    part = splits.make_split(table, "grouped", seed, pairs=pairs)
+    assert (pd.crosstab(table["label"], part)[list(splits.PARTS)] > 0).all(axis=None)
+    connected = splits.find_groups(table, pairs)
+    if table["sha256"].is_unique:
+        assert (part.groupby(connected).nunique() == 1).all()
+    assert part.equals(splits.make_split(table, "grouped", seed, pairs=pairs))
+
+
+def test_grouped_has_the_shares_asked_for():
+    table = numbered(per_class=50)
+    part = splits.make_split(table, "grouped", seed=0, pairs=pairs_of(np.arange(300 * 1) // 2))
+    assert (pd.crosstab(table["label"], part)["test"] == 10).all()
+    assert (pd.crosstab(table["label"], part)["validation"] == 6).all()
+
+
+def test_a_class_of_one_group_is_cut_and_this_is_told():
+    table = numbered(per_class=20, classes=("dent", "hole"))
+    pairs = pairs_of(np.r_[np.zeros(20), np.arange(1, 21)])
+    part = splits.make_split(table, "grouped", seed=0, pairs=pairs)
+    counts = pd.crosstab(table["label"], part)
+    assert (counts > 0).all(axis=None)
+    assert (counts["train"] >= 12).all()
+    text = splits.describe(table, part, "grouped", 0, pairs)
+    assert "40 images, 21 groups" in text
+    assert "dent had too few groups" in text
+    assert "hole" not in text
+
+
+def test_copies_of_a_whole_class_do_not_stop_grouped():
+    table = numbered(per_class=8, classes=("dent", "hole"))
+    table.loc[8:, "sha256"] = table.loc[:7, "sha256"].to_numpy()
+    part = make_split(table, "grouped", seed=0)
+    assert (part[:8].to_numpy() == part[8:].to_numpy()).all()
+    assert set(part) == set(splits.PARTS)
+
+
+def test_grouped_keeps_strips_together_where_they_are_named():
+    table = numbered(per_class=100, classes=("dent", "hole"))
+    part = splits.make_split(table, "grouped", 0, pairs=NO_PAIRS, strips=["dent"])
+    n_parts = part.groupby([table["label"], (table["number"] - 1) // splits.BLOCK]).nunique()
+    assert (n_parts["dent"] == 1).all()
+    assert (n_parts["hole"] > 1).any()
+    assert "consecutive numbers of dent" in splits.describe(
+        table, part, "grouped", 0, NO_PAIRS, ["dent"]
+    )
+
+
+def test_grouped_names_the_class_that_is_too_small():
+    table = pd.concat([numbered(9, ["dent"]), numbered(4, ["hole"])], ignore_index=True)
+    with pytest.raises(UserError, match=r"'hole' \(4\).*needs 5.*add images.*merge.*remove"):
+        make_split(table, "grouped", seed=0)
+    with pytest.raises(UserError, match="near_duplicates first"):
+        splits.make_split(numbered(9), "grouped", seed=0)
+
+
+@pytest.mark.parametrize("kind", splits.KINDS)
+def test_a_split_is_described_in_one_line(kind):
+    table = numbered()
+    text = splits.describe(table, make_split(table, kind, seed=3), kind, 3, NO_PAIRS)
+    assert text.startswith(f"{kind}: 1800 images, ")
+    assert text.endswith("seed 3")
+    assert "\n" not in text
 
 
 def test_split_survives_its_file(tmp_path):

@@ -1,7 +1,6 @@
 """The demo's panel: choose images, see what a model predicts of them, and correct it."""
 
-import io
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from threading import Event, Thread
 
@@ -20,36 +19,24 @@ SLIDER = {"layout": widgets.Layout(width="300px")}
 PAGE_CARDS = 12  # shown at once
 BATCH_SIZE = 4  # activation maps that are computed together: the first are soon there
 LIMITS = f"Files of at most {MAX_BYTES // 2**20} MB and {MAX_PIXELS // 10**6} million pixels."
-File = tuple[str, Callable[[], bytes]]  # name, and what reads the content
 
 
 class Controls:
-    """Widgets to choose images and a model by, and to show what came of it.
-
-    Parameters
-    ----------
-    models
-        Names to choose from; the first is taken.
-    top
-        Classes charted of each image, at first.
-    """
+    """Widgets to choose images and a model by, and to show what came of it."""
 
     def __init__(self, models: Sequence[str], top: int):
         self.model = _dropdown("Model", models)
-        self.upload = widgets.FileUpload(
-            accept=",".join(SUFFIXES), multiple=True, description="Upload images", **WIDE
-        )
+        kinds = {"accept": ",".join(SUFFIXES), "multiple": True}
+        self.upload = widgets.FileUpload(description="Upload images", **kinds, **WIDE)
         self.folder = widgets.Text(placeholder="a folder here", description="Folder", **WIDE)
         self.read, self.samples = _button("Read the folder"), _button("Try SYNTHETIC samples")
         self.stop, self.clear = _button("Stop"), _button("Clear")
         self.progress = widgets.IntProgress(layout=widgets.Layout(width="98%"), min=0, max=1)
         self.top = widgets.IntSlider(top, 1, max(top, 1), description="Classes", **SLIDER)
-        self.overlay = widgets.Checkbox(
-            True, description="Show activation maps", indent=False, **WIDE
-        )
-        self.strength = widgets.FloatSlider(
-            report.STRENGTH, min=0, max=1, description="Strength", **SLIDER
-        )
+        shown = "Show activation maps"
+        self.overlay = widgets.Checkbox(True, description=shown, indent=False, **WIDE)
+        strength = report.STRENGTH
+        self.strength = widgets.FloatSlider(strength, max=1, description="Strength", **SLIDER)
         self.label = _dropdown("Class", [ALL])
         self.decision = _dropdown("Decision", [ALL, *DECISIONS])
         self.order = _dropdown("Order", list(ORDERS))
@@ -76,14 +63,8 @@ class Controls:
 class Panel(Controls):
     """Choose images, see what a model predicts of them, and correct it.
 
-    Parameters
-    ----------
-    model
-        To begin with, as `runs.find_model` takes it.
-    top
-        Classes charted of each image, at first.
-    seed
-        Of the drawn samples.
+    It begins with a model, as `runs.find_model` takes it, and the `top` most probable classes of
+    each image; `seed` is that of the drawn samples.
     """
 
     def __init__(self, model: str | Path, top: int, seed: int):
@@ -101,12 +82,12 @@ class Panel(Controls):
         """Say what each widget does."""
         self.upload.observe(self._uploaded, names="value")
         self.read.on_click(lambda _: self._read_folder())
-        self.samples.on_click(lambda _: self.predict(_loaded(synthetic.example_files(self.seed))))
+        self.samples.on_click(lambda _: self.predict(synthetic.example_files(self.seed)))
         self.stop.on_click(lambda _: self.stopped.set())
         self.clear.on_click(lambda _: self._start(self.session.predictor.name))
         self.model.observe(lambda change: self._switch(change.new), names="value")
-        for control in (self.top, self.overlay, self.strength, self.label, self.decision,
-                        self.order, self.page):  # fmt: skip
+        shown = self.top, self.overlay, self.strength
+        for control in (*shown, self.label, self.decision, self.order, self.page):
             control.observe(lambda _: self.refresh(), names="value")
 
     def _switch(self, name: str) -> None:
@@ -134,7 +115,7 @@ class Panel(Controls):
 
     def _uploaded(self, change) -> None:
         if change.new:
-            self.predict(_loaded([(file.name, bytes(file.content)) for file in change.new]))
+            self.predict((file.name, bytes(file.content)) for file in change.new)
             self.upload.value = ()
 
     def _read_folder(self) -> None:
@@ -143,10 +124,10 @@ class Panel(Controls):
         except UserError as error:
             self._say(str(error), "error")
             return
-        self.predict([(str(file), file.read_bytes) for file in files])
+        self.predict((str(file), file) for file in files)
 
-    def predict(self, files: Iterable[File]) -> None:
-        """Classify files in the background, while the panel stays responsive."""
+    def predict(self, files: Iterable[tuple[str, bytes | Path]]) -> None:
+        """Classify files (name, and content or where it is) while the panel stays responsive."""
         self.halt()
         self.stopped.clear()
         self.worker = Thread(target=self._predict, args=(list(files),), daemon=True)
@@ -158,14 +139,15 @@ class Panel(Controls):
         if self.worker.is_alive():
             self.worker.join()
 
-    def _predict(self, files: list[File]) -> None:
+    def _predict(self, files: Sequence[tuple[str, bytes | Path]]) -> None:
         self.stop.disabled = False
         self.progress.max, self.progress.value = max(len(files), 1), 0
-        for number, (name, read) in enumerate(files, start=1):
+        for number, (name, content) in enumerate(files, start=1):
             if self.stopped.is_set():
                 break
             try:
-                self.session.predict(name, read())
+                data = content.read_bytes() if isinstance(content, Path) else content
+                self.session.predict(name, data)
             except OSError as error:
                 self.session.entries.append(Unreadable(name, f"{name} cannot be read ({error})"))
             self.progress.value = number
@@ -195,26 +177,22 @@ class Panel(Controls):
         self.table.value = report.table(session)
 
     def _explain(self) -> None:
-        """Wait until maps are wanted, and compute those that this page lacks, again and again."""
+        """Compute the maps that this page lacks, some at a time, whenever they are wanted."""
         while self.maps_wanted.wait():
             self.maps_wanted.clear()
-            while self._explain_some():
-                pass
-
-    def _explain_some(self) -> bool:
-        """Compute some of the maps that this page lacks; tell whether to go on."""
-        session, entries = self.shown
-        images = (entry for entry in entries if isinstance(entry, Entry))
-        lacking = [entry for entry in images if entry.heatmap is None][:BATCH_SIZE]
-        try:
-            explain(lacking, session.explainer)
-        except UserError as error:
-            self._say(str(error), "error")
-            return False
-        for entry in lacking:
-            if entry in self.shown[1]:
-                self._card(entry)
-        return bool(lacking)
+            session, entries = self.shown
+            images = (entry for entry in entries if isinstance(entry, Entry))
+            lacking = [entry for entry in images if entry.heatmap is None][:BATCH_SIZE]
+            try:
+                explain(lacking, session.explainer)
+            except UserError as error:
+                self._say(str(error), "error")
+                continue
+            for entry in lacking:
+                if entry in self.shown[1]:
+                    self._card(entry)
+            if lacking:
+                self.maps_wanted.set()
 
     def _card(self, entry: Entry | Unreadable) -> widgets.Widget:
         """Return the widget of a file, made once and brought up to date."""
@@ -223,10 +201,8 @@ class Panel(Controls):
             below = [self._correction(entry)] if isinstance(entry, Entry) else []
             self.widgets[entry] = widgets.VBox([widgets.HTML(), *below], layout=line)
         card = self.widgets[entry]
-        preparation = self.session.preparation(entry)
-        card.children[0].value = report.card(
-            entry, preparation, self.top.value, self.overlay.value, self.strength.value
-        )
+        shown = self.top.value, self.overlay.value, self.strength.value
+        card.children[0].value = report.card(entry, *shown)
         return card
 
     def _correction(self, entry: Entry) -> widgets.Widget:
@@ -261,10 +237,6 @@ def _button(description: str) -> widgets.Button:
 def _row(*children: widgets.Widget) -> widgets.Box:
     flow = widgets.Layout(flex_flow="row wrap", grid_gap="4px 8px", align_items="center")
     return widgets.Box(children, layout=flow)
-
-
-def _loaded(files: Iterable[tuple[str, bytes]]) -> list[File]:
-    return [(name, io.BytesIO(data).read) for name, data in files]
 
 
 def _model_facts(name: str) -> str:

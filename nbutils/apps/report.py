@@ -46,7 +46,7 @@ def environment() -> jinja2.Environment:
     templates = jinja2.Environment(
         loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    templates.filters["percent"] = "{:.1%}".format
+    templates.filters |= {"percent": "{:.1%}".format, "thousands": "{:,}".format}
     return templates
 
 
@@ -61,35 +61,24 @@ def message(text: str, kind: str = "quiet") -> str:
 
 
 def card(
-    entry: Entry | Unreadable,
-    preparation: str,
-    top: int,
-    overlaid: bool = True,
-    strength: float = STRENGTH,
+    entry: Entry | Unreadable, top: int, overlaid: bool = True, strength: float = STRENGTH
 ) -> str:
-    """Show a file with its prediction, or with its error.
+    """Show a file with its `top` most probable classes, or with its error.
 
-    Parameters
-    ----------
-    entry
-        Of a session.
-    preparation
-        What was done to the image.
-    top
-        Classes to chart.
-    overlaid
-        Whether to lay the activation map over the image, where there is one.
-    strength
-        Of the map, in [0, 1].
+    Where there is an activation map, it may lie over the image with a strength in [0, 1].
     """
-    return render("card.html", card=_card(entry, preparation, top, overlaid, strength))
+    if isinstance(entry, Unreadable):
+        return render("card.html", error=entry.error)
+    pixels, shows = entry.gray, "image"
+    if overlaid and entry.heatmap is not None:
+        pixels, shows = overlay(entry.gray, entry.heatmap, strength), "with its activation map"
+    return render("card.html", entry=entry, top=top, image=thumbnail(pixels), shows=shows)
 
 
 def static_preview(session: Session, files: Iterable[tuple[str, bytes]], top: int) -> str:
     """Classify files, name and content each, into HTML that needs no kernel."""
     entries = [session.predict(name, data) for name, data in files]
-    cards = [_card(entry, session.preparation(entry), top) for entry in entries]
-    return render("preview.html", cards=cards)
+    return render("preview.html", cards=[card(entry, top) for entry in entries])
 
 
 def table(session: Session) -> str:
@@ -101,12 +90,10 @@ def table(session: Session) -> str:
 
 def overlay(gray: np.ndarray, heatmap: np.ndarray, strength: float) -> np.ndarray:
     """Lay an activation map over an image: uint8 (height, width, 3)."""
-    height, width = gray.shape
-    image = Image.fromarray((255 * heatmap).astype(np.uint8)).resize((width, height))
-    resized = np.asarray(image) / 255
-    colors = 255 * colormaps["inferno"](resized)[..., :3]
-    alpha = strength * resized[..., np.newaxis]
-    return (gray[..., np.newaxis] * (1 - alpha) + colors * alpha).astype(np.uint8)
+    evidence = Image.fromarray((255 * heatmap).astype(np.uint8)).resize(gray.shape[::-1])
+    colors = colormaps["inferno"](np.asarray(evidence), bytes=True)[..., :3]
+    layers = Image.fromarray(colors), Image.fromarray(gray).convert("RGB")
+    return np.asarray(Image.composite(*layers, evidence.point(lambda value: strength * value)))
 
 
 def thumbnail(pixels: np.ndarray) -> str:
@@ -122,30 +109,6 @@ def _data_url(kind: str, content: bytes) -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
-def _card(
-    entry: Entry | Unreadable,
-    preparation: str,
-    top: int,
-    overlaid: bool = True,
-    strength: float = STRENGTH,
-) -> dict[str, Any]:
-    """Return what `card.html` shows."""
-    if isinstance(entry, Unreadable):
-        return {"error": entry.error}
-    pixels, shows, prediction = entry.gray, "image", entry.prediction
-    if overlaid and entry.heatmap is not None:
-        pixels, shows = overlay(entry.gray, entry.heatmap, strength), "with its activation map"
-    return {
-        "name": entry.name,
-        "prediction": prediction,
-        "preparation": preparation,
-        "image": thumbnail(pixels),
-        "shows": shows,
-        "alternatives": [name for name in prediction.prediction_set if name != prediction.label],
-        "probabilities": prediction.top(top),
-    }
-
-
 @dataclass
 class Summary:
     """An inspection: its counts, the head of its review queue, and its drift."""
@@ -153,23 +116,16 @@ class Summary:
     counts: pd.DataFrame = field(  # images, predicted class x decision
         default_factory=lambda: pd.DataFrame(columns=list(DECISIONS), dtype=int)
     )
-    queue: pd.DataFrame = field(default_factory=pd.DataFrame)  # rows to review, see `doubt`
+    queue: pd.DataFrame = field(default_factory=pd.DataFrame)  # to review, most doubtful first
     n_unlike: int = 0  # images to review that are unlike the training images
     errors: list[str] = field(default_factory=list)
     n_errors: int = 0
     drift: pd.DataFrame | None = None  # as `drift.test_batch` returns it
 
     def add(self, rows: pd.DataFrame, novelty: float, max_review_rows: int) -> pd.DataFrame:
-        """Take in rows of the table; return those of images that were read.
+        """Take in rows of `read_table`; return those of images that were read.
 
-        Parameters
-        ----------
-        rows
-            As `read_table` returns them.
-        novelty
-            Above which an image is unlike the training images.
-        max_review_rows
-            Longest review queue, and most errors.
+        Above the novelty an image is unlike the training images.
         """
         failed = rows["error"] != ""
         self.n_errors += int(failed.sum())
@@ -178,19 +134,12 @@ class Summary:
         counts = pd.crosstab(rows["predicted"], rows["decision"]).reindex(columns=list(DECISIONS))
         self.counts = self.counts.add(counts, fill_value=0).fillna(0).astype(int)
         review = rows[rows["decision"] == "review"]
-        self.n_unlike += int((review["novelty"] > novelty).sum())
-        review = review.assign(doubt=doubt(review, novelty))
+        unlike = review["novelty"] > novelty  # their class says least: first, above 1
+        doubt = (1 - review["confidence"]).where(~unlike, 1 + review["novelty"])
+        review = review.assign(doubt=doubt)
+        self.n_unlike += int(unlike.sum())
         self.queue = pd.concat([self.queue, review]).nlargest(max_review_rows, "doubt")
         return rows
-
-
-def doubt(rows: pd.DataFrame, novelty: float) -> pd.Series:
-    """Return what the review queue is sorted by, highest first.
-
-    Above 1, and rising with novelty, for images unlike the training images, whose class says
-    least; for the others, how much is missing from full confidence.
-    """
-    return (1 - rows["confidence"]).where(~(rows["novelty"] > novelty), 1 + rows["novelty"])
 
 
 def read_table(folder: Path) -> Iterator[pd.DataFrame]:
@@ -222,12 +171,14 @@ def write(folder: Path, summary: Summary) -> Path:
     facts = runs.read_json(folder / runs.INSPECTION)
     model = Path(facts["model"])
     inspected = datetime.fromtimestamp((folder / runs.INSPECTIONS).stat().st_mtime).astimezone()
+    counts = summary.counts.assign(images=summary.counts.sum(axis=1))
     page = environment().get_template(PAGE).stream(
         facts=facts,
         date=inspected.strftime("%Y-%m-%d %H:%M %Z"),
         model=runs.model_name(model),
         summary=summary,
-        **_counts(summary),
+        counts=counts,
+        totals=counts.sum(),
         drift=_drift(folder, summary.drift),
         cards=_cards(summary.queue, Explainer(model)),
         table=runs.INSPECTIONS,
@@ -235,17 +186,6 @@ def write(folder: Path, summary: Summary) -> Path:
     with runs.atomic_write(folder / PAGE) as tmp:
         page.dump(str(tmp), encoding="utf-8")
     return folder / PAGE
-
-
-def _counts(summary: Summary) -> dict[str, Any]:
-    counts = summary.counts.assign(images=summary.counts.sum(axis=1))
-    totals = counts.sum()
-    return {
-        "counts": counts,
-        "totals": totals,
-        "n_images": totals["images"] + summary.n_errors,
-        "n_review": totals["review"],
-    }
 
 
 def _drift(folder: Path, result: pd.DataFrame | None) -> dict[str, Any] | None:
@@ -264,32 +204,25 @@ def _drift(folder: Path, result: pd.DataFrame | None) -> dict[str, Any] | None:
     }
 
 
-def _cards(queue: pd.DataFrame, explainer: Explainer) -> Iterator[dict[str, Any]]:
-    """Return the cards of a review queue; only a part of them is in memory at once."""
+def _cards(queue: pd.DataFrame, explainer: Explainer) -> Iterator[str]:
+    """Show the rows of a review queue; only a part of their images is in memory at once."""
     for start in range(0, len(queue), CHUNK_CARDS):
         rows = queue.iloc[start : start + CHUNK_CARDS].to_dict("records")
         entries = [_entry(row) for row in rows]
-        explain([entry for entry in entries if isinstance(entry, Entry)], explainer)
+        explain(entries, explainer)
         for entry in entries:
-            yield _card(entry, _size(entry), TOP)
-
-
-def _size(entry: Entry | Unreadable) -> str:
-    if isinstance(entry, Unreadable):
-        return ""
-    height, width = entry.gray.shape
-    return f"{width} x {height} gray"
+            yield card(entry, TOP)
 
 
 def _entry(row: dict[Any, Any]) -> Entry | Unreadable:
     """Return a row of the table with its image, as a session would hold it."""
     probabilities = {name[2:]: value for name, value in row.items() if name.startswith("p_")}
     members, reasons = (
-        tuple(row[name].split(SEPARATOR)) if row[name] else ()
-        for name in ("prediction_set", "reasons")
+        tuple(filter(None, row[name].split(SEPARATOR))) for name in ("prediction_set", "reasons")
     )
     try:
         gray = decode(Path(row["path"]).read_bytes(), row["path"])
     except (ImageError, OSError) as error:
         return Unreadable(row["path"], f"no longer readable: {error}")
-    return Entry(row["path"], gray, Prediction(probabilities, row["novelty"], members, reasons))
+    prediction = Prediction(probabilities, row["novelty"], members, reasons)
+    return Entry(row["path"], gray, prediction, "{1} x {0} gray".format(*gray.shape))

@@ -1,6 +1,6 @@
 """A session of the demo: files, what the model predicted of them, and what a person corrected."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,6 +30,7 @@ class Entry:
     name: str
     gray: np.ndarray  # uint8 (height, width)
     prediction: Prediction
+    preparation: str = ""  # what was done to the image before the model saw it, in words
     corrected: str = ""  # class that a person chose
     heatmap: np.ndarray | None = None  # float32 (size, size) in [0, 1]
 
@@ -45,12 +46,7 @@ class Unreadable:
 class Session:
     """Files that one model has classified, in the order that they came.
 
-    Parameters
-    ----------
-    predictor
-        Of the model.
-    explainer
-        Of the same model, if it is shared with other sessions.
+    Sessions may share the explainer of their model.
     """
 
     def __init__(self, predictor: Predictor, explainer: Explainer | None = None):
@@ -64,7 +60,7 @@ class Session:
         try:
             gray = decode(data, name)
             [prediction] = self.predictor.predict_arrays([resize(gray, self.predictor.size)])
-            entry = Entry(name, gray, prediction)
+            entry = Entry(name, gray, prediction, self._preparation(gray))
         except ImageError as error:
             entry = Unreadable(name, str(error))
         self.entries.append(entry)
@@ -75,11 +71,8 @@ class Session:
         corrections.write(entry.gray, entry.prediction.label, label, self.predictor.name)
         entry.corrected = label
 
-    def preparation(self, entry: Entry | Unreadable) -> str:
-        """Say what was done to an image before the model saw it; nothing for an unreadable one."""
-        if isinstance(entry, Unreadable):
-            return ""
-        height, width = entry.gray.shape
+    def _preparation(self, gray: np.ndarray) -> str:
+        height, width = gray.shape
         size, views = self.predictor.size, self.predictor.tta_views
         mean = "" if views == 1 else f", mean of {views} views"
         return f"{width} x {height} gray, resized to {size} x {size}{mean}"
@@ -88,10 +81,14 @@ class Session:
         """Return one row a file: `number`, `predictor.row_columns`, and `corrected`."""
         classes = self.predictor.classes
         rows = [
-            {"number": number, **self._row(entry)}
-            for number, entry in enumerate(self.entries, start=1)
+            entry.prediction.to_row(entry.name) | {"corrected": entry.corrected}
+            if isinstance(entry, Entry)
+            else error_row(entry.name, entry.error, classes) | {"corrected": ""}
+            for entry in self.entries
         ]
-        return pd.DataFrame(rows, columns=["number", *row_columns(classes), "corrected"])
+        table = pd.DataFrame(rows, columns=[*row_columns(classes), "corrected"])
+        table.insert(0, "number", range(1, len(table) + 1))
+        return table
 
     def to_csv(self) -> str:
         """Return the table as CSV that is safe to open in a spreadsheet."""
@@ -104,27 +101,20 @@ class Session:
         """
         table = self.table()
         failed = table["error"] != ""
-        chosen = ~failed
-        for column, value in (("predicted", label), ("decision", decision)):
-            if value != ALL:
-                chosen &= table[column] == value
+        chosen = ~failed & ((label == ALL) | (table["predicted"] == label))
+        chosen &= (decision == ALL) | (table["decision"] == decision)
         column, ascending = ORDERS[order]
         rows = table[chosen].sort_values(column, ascending=ascending, kind="stable").index
         return [self.entries[row] for row in (*table.index[failed], *rows)]
 
-    def _row(self, entry: Entry | Unreadable) -> dict:
-        if isinstance(entry, Unreadable):
-            row = error_row(entry.name, entry.error, self.predictor.classes)
-            return row | {"corrected": ""}
-        return entry.prediction.to_row(entry.name) | {"corrected": entry.corrected}
 
-
-def explain(entries: Sequence[Entry], explainer: Explainer) -> None:
-    """Compute the activation maps of images; many at once take less time."""
-    if entries:
-        grays = [entry.gray for entry in entries]
-        labels = [entry.prediction.label for entry in entries]
-        for entry, heatmap in zip(entries, explainer.heatmaps(grays, labels), strict=True):
+def explain(entries: Iterable[Entry | Unreadable], explainer: Explainer) -> None:
+    """Compute the activation maps of those that are images; many at once take less time."""
+    images = [entry for entry in entries if isinstance(entry, Entry)]
+    if images:
+        labels = [entry.prediction.label for entry in images]
+        maps = explainer.heatmaps([entry.gray for entry in images], labels)
+        for entry, heatmap in zip(images, maps, strict=True):
             entry.heatmap = heatmap
 
 

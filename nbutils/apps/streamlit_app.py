@@ -22,13 +22,12 @@ def load(model: str) -> tuple[Predictor, Explainer]:
 
 
 @st.cache_data(max_entries=200)
-def predict(model: str, name: str, data: bytes) -> tuple[Entry | Unreadable, str]:
-    """Classify and explain a file; also return how it was prepared."""
+def predict(model: str, name: str, data: bytes) -> Entry | Unreadable:
+    """Classify and explain a file."""
     session = Session(*load(model))
     entry = session.predict(name, data)
-    if isinstance(entry, Entry):
-        explain([entry], session.explainer)
-    return entry, session.preparation(entry)
+    explain([entry], session.explainer)
+    return entry
 
 
 def page(model: str) -> None:
@@ -44,12 +43,11 @@ def page(model: str) -> None:
     top = st.sidebar.slider("Classes", 1, known, min(report.TOP, known))
     overlaid = st.sidebar.checkbox("Show activation maps", value=True)
     strength = st.sidebar.slider("Strength", 0.0, 1.0, report.STRENGTH)
-    types = [suffix.removeprefix(".") for suffix in SUFFIXES]
-    files = st.file_uploader("Images", types, accept_multiple_files=True)
+    files = st.file_uploader("Images", SUFFIXES, accept_multiple_files=True)
     st.html(report.render("style.html"))
     for file in files or []:
-        entry, preparation = predict(model, file.name, file.getvalue())
-        st.html(report.card(entry, preparation, top, overlaid, strength))
+        entry = predict(model, file.name, file.getvalue())
+        st.html(report.card(entry, top, overlaid, strength))
 
 
 if __name__ == "__main__":

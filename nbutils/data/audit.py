@@ -1,9 +1,19 @@
-"""Audit of a data set: counts, identical and near-duplicate images, intensity and texture."""
+"""Audit of a data set: counts, near-duplicates, strips, intensity and texture."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from scipy import fft
 from scipy.ndimage import gaussian_filter
+from scipy.stats import mannwhitneyu
+from sklearn.covariance import LedoitWolf
+from sklearn.decomposition import PCA
+from sklearn.model_selection import StratifiedKFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from nbutils.data.datasets import read_originals
 from nbutils.data.images import resize
@@ -11,7 +21,12 @@ from nbutils.data.images import resize
 THUMBNAIL = 50  # pixels
 PADDED = 80  # pixels, zero-padded so that shifts of up to 30 do not wrap around
 MIN_CORRELATION = 0.7  # of thumbnails that count as near-duplicates
-WINDOW = 300  # following images of its class that each is compared with
+WINDOW = 300  # images of its class that each is compared with
+MIN_CLASS = 20  # images; fewer are called tiny
+MAX_CLIPPED = 0.1  # of the pixels of a well exposed image
+MAX_DISTANCE = 4.0  # robust standard deviations above the median distance, of an outlier
+MIN_PAIRS = 20  # of neighbouring images, to tell whether they look alike
+MIN_PROBABILITY = 0.6  # that neighbours look more alike than a random pair; 0.5 is chance
 
 
 def summarize(table: pd.DataFrame, part: pd.Series, pairs: pd.DataFrame) -> dict:
@@ -67,16 +82,18 @@ def measure_texture(table: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray]:
     Returns
     -------
     DataFrame on the table's index: mean and contrast (standard deviation) of the gray values in
-    [0, 255], and roughness (mean absolute difference of neighbours divided by the contrast);
-    and the thumbnails, uint8, shape (images, 50, 50).
+    [0, 255], roughness (mean absolute difference of neighbours divided by the contrast), and
+    clipped (share of pixels that are 0 or 255); and the thumbnails, uint8, shape (images, 50, 50).
     """
     rows, thumbnails = [], []
     for gray in read_originals(table):
         thumbnails.append(resize(gray, THUMBNAIL)[..., 0])
         values = gray.astype(float)
         steps = np.abs(np.diff(values, axis=0)).mean() + np.abs(np.diff(values, axis=1)).mean()
-        rows.append((values.mean(), values.std(), steps / 2 / max(values.std(), 1)))
-    measures = pd.DataFrame(rows, table.index, columns=["mean", "contrast", "roughness"])
+        clipped = np.isin(gray, (0, 255)).mean()
+        rows.append((values.mean(), values.std(), steps / 2 / max(values.std(), 1), clipped))
+    columns = ["mean", "contrast", "roughness", "clipped"]
+    measures = pd.DataFrame(rows, table.index, columns=columns)
     return measures, np.stack(thumbnails)
 
 
@@ -85,7 +102,8 @@ def near_duplicates(table: pd.DataFrame, thumbnails: np.ndarray) -> pd.DataFrame
 
     Thumbnails are high-pass filtered and normalised in local contrast, then cross-correlated at
     every shift (zero-padded FFT), so that crops that overlap by most of their area are found too.
-    Each image is compared with the `WINDOW` that follow it in its class.
+    Each image is compared with the `WINDOW` others of its class whose amplitude spectra are most
+    alike. Images with the same pixels count whatever their classes are.
 
     Parameters
     ----------
@@ -99,21 +117,47 @@ def near_duplicates(table: pd.DataFrame, thumbnails: np.ndarray) -> pd.DataFrame
     One row a pair: a, b (labels of the table's index), correlation in
     [MIN_CORRELATION, 1], highest first.
     """
-    details = np.stack([_details(thumbnail) for thumbnail in thumbnails])
-    spectra = fft.rfft2(details, (PADDED, PADDED))
-    rows = []
+    rows = _same_pixels(table)
     for of_class in table.reset_index().groupby("label").indices.values():
-        for position, one in enumerate(of_class[:-1]):
-            others = of_class[position + 1 : position + 1 + WINDOW]
-            correlations = fft.irfft2(spectra[one].conj() * spectra[others], workers=-1)
-            highest = correlations.max(axis=(1, 2))
+        spectra = _spectra(thumbnails[of_class])
+        amplitudes = _amplitudes(spectra)
+        bounds = np.triu(amplitudes @ amplitudes.T, 1)  # no shift correlates better
+        for one in range(len(of_class) - 1):
+            others = np.argsort(-bounds[one])[:WINDOW]
+            others = others[bounds[one, others] >= MIN_CORRELATION]
             rows += [
-                (table.index[one], table.index[other], correlation)
-                for other, correlation in zip(others, highest, strict=True)
+                (table.index[of_class[one]], table.index[of_class[other]], correlation)
+                for other, correlation in zip(others, _correlate(spectra, one, others), strict=True)
                 if correlation >= MIN_CORRELATION
             ]
-    pairs = pd.DataFrame(rows, columns=["a", "b", "correlation"])
+    pairs = pd.DataFrame(rows, columns=["a", "b", "correlation"]).drop_duplicates(["a", "b"])
     return pairs.sort_values("correlation", ascending=False, ignore_index=True)
+
+
+def find_strips(table: pd.DataFrame, thumbnails: np.ndarray, pairs: pd.DataFrame) -> list[str]:
+    """Return the classes in which images of neighbouring numbers look clearly alike.
+
+    Their fine detail is correlated as in `near_duplicates`, and compared with that of random pairs
+    of the class (Mann and Whitney's test, one-sided, p < 0.001). Near-duplicates are left out of
+    both, since a split keeps them together anyway.
+
+    Parameters
+    ----------
+    table, thumbnails
+        As in `near_duplicates`.
+    pairs
+        As `near_duplicates` returns them.
+    """
+    known = set(zip(pairs["a"], pairs["b"], strict=True))
+    order = np.argsort(table["number"].to_numpy(), kind="stable")
+    by_class = table.iloc[order].reset_index().groupby("label").indices
+    return [
+        str(label)
+        for label, rows in by_class.items()
+        if _neighbours_look_alike(
+            _spectra(thumbnails[order[rows]]), table.index[order[rows]], known
+        )
+    ]
 
 
 def across(pairs: pd.DataFrame, part: pd.Series) -> pd.DataFrame:
@@ -129,3 +173,153 @@ def _details(thumbnail: np.ndarray) -> np.ndarray:
     values /= np.sqrt(gaussian_filter(values**2, 4)) + 2
     values -= values.mean()
     return values / max(float(np.linalg.norm(values)), 1e-9)
+
+
+def outliers(features: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return how far each image is from the others of its class: (images,), 1 on average.
+
+    Mahalanobis distances of principal components, each fifth of the images held out in turn, by one
+    covariance of all classes (Ledoit and Wolf's shrinkage).
+
+    Parameters
+    ----------
+    features
+        Shape (images, channels), of a frozen backbone.
+    y
+        Class numbers (int) from 0 without a gap, at least two images a class.
+    """
+    distances = np.empty(len(y))
+    folds = StratifiedKFold(min(5, int(np.bincount(y).min())), shuffle=True, random_state=0)
+    for others, held_out in folds.split(features, y):
+        n_components = min(50, len(others) // 2, features.shape[1])
+        scale = make_pipeline(StandardScaler(), PCA(n_components, random_state=0))
+        known = scale.fit_transform(features[others])
+        centers = np.stack([known[y[others] == number].mean(axis=0) for number in np.unique(y)])
+        covariance = LedoitWolf(assume_centered=True).fit(known - centers[y[others]])
+        deviations = scale.transform(features[held_out]) - centers[y[held_out]]
+        distances[held_out] = np.sqrt(covariance.mahalanobis(deviations) / n_components)
+    return distances / distances.mean()
+
+
+def findings(
+    table: pd.DataFrame,
+    part: pd.Series,
+    pairs: pd.DataFrame,
+    measures: pd.DataFrame,
+    suspects: pd.DataFrame | None = None,
+    shortcuts: pd.DataFrame | None = None,
+    distances: np.ndarray | None = None,
+) -> list[str]:
+    """List what to mend before training, a sentence each, most harmful first.
+
+    Parameters
+    ----------
+    table, part, pairs, measures
+        As in `summarize`; measures as `measure_texture` returns them.
+    suspects
+        As `label_errors.rank` returns them, for the images of the table in their order.
+    shortcuts
+        As `shortcuts.find` returns them.
+    distances
+        As `outliers` returns them.
+    """
+    lines = _contradictions(table)
+    crossing = across(pairs, part)
+    if len(crossing):
+        lines.append(
+            f"{len(crossing)} pairs of near-duplicates have one image in the test part and one "
+            "outside it, which inflates test accuracy: choose SPLIT grouped"
+        )
+    if suspects is not None and suspects["is_issue"].any():
+        rows = table.iloc[suspects.index[suspects["is_issue"]]]
+        lines.append(_list_images("labels may be wrong, look at", rows))
+    if shortcuts is not None:
+        lines += shortcuts["sentence"].tolist()
+    counts = table["label"].value_counts().sort_index()
+    tiny = [f"{label} ({count})" for label, count in counts[counts < MIN_CLASS].items()]
+    if tiny:
+        lines.append(f"tiny classes, whose results will vary much: {', '.join(tiny)}; add images")
+    clipped = table[measures["clipped"] > MAX_CLIPPED]
+    if len(clipped):
+        what = f"images have over {MAX_CLIPPED:.0%} pure black or white pixels, check the exposure:"
+        lines.append(_list_images(what, clipped))
+    lines += _mixed_sizes(table)
+    if distances is not None:
+        spread = 1.4826 * np.median(np.abs(distances - np.median(distances)))
+        is_far = distances > np.median(distances) + MAX_DISTANCE * spread
+        if is_far.any():
+            farthest = table.iloc[np.argsort(-distances)[: is_far.sum()]]
+            lines.append(_list_images("images look unlike the rest of their class:", farthest))
+    return lines
+
+
+def _contradictions(table: pd.DataFrame) -> list[str]:
+    """Report images with the same pixels under two labels."""
+    is_double = table.groupby("sha256")["label"].transform("nunique") > 1
+    rows = table[is_double].sort_values("sha256", kind="stable")
+    if rows.empty:
+        return []
+    return [_list_images("images have a copy in another class, remove the wrong one:", rows)]
+
+
+def _mixed_sizes(table: pd.DataFrame) -> list[str]:
+    """Report aspect ratios that differ, as images are squeezed into the model's square."""
+    ratios = table["width"] / table["height"]
+    if ratios.max() / ratios.min() <= 1.5:
+        return []
+    return [
+        f"sizes are mixed: width over height is {ratios.min():.2g} to {ratios.max():.2g}, and "
+        "images are squeezed into a square: crop them alike"
+    ]
+
+
+def _list_images(what: str, rows: pd.DataFrame, shown: int = 5) -> str:
+    names = [
+        f"{label}/{Path(path).name}"
+        for path, label in zip(rows["path"][:shown], rows["label"][:shown], strict=True)
+    ]
+    more = ", ..." if len(rows) > shown else ""
+    return f"{len(rows)} {what} {', '.join(names)}{more}"
+
+
+def _neighbours_look_alike(spectra: np.ndarray, names: pd.Index, known: set[tuple]) -> bool:
+    """Compare consecutive images of a class with random pairs, those of `known` left out."""
+    n_images = len(spectra)
+    neighbours = np.stack([np.arange(n_images - 1), np.arange(1, n_images)], axis=1)
+    drawn = np.random.default_rng(0).integers(0, n_images, (4 * n_images, 2))
+    samples = []
+    for chosen in (neighbours, drawn[np.abs(drawn[:, 0] - drawn[:, 1]) > 1]):
+        ends = ((names[a], names[b]) for a, b in chosen)
+        is_new = [(a, b) not in known and (b, a) not in known for a, b in ends]
+        samples.append([_correlate(spectra, a, [b])[0] for a, b in chosen[np.array(is_new, bool)]])
+    n_pairs = [len(sample) for sample in samples]
+    if min(n_pairs) < MIN_PAIRS:
+        return False
+    test = mannwhitneyu(*samples, alternative="greater")
+    probability = test.statistic / n_pairs[0] / n_pairs[1]
+    return bool(probability >= MIN_PROBABILITY and test.pvalue < 0.001)
+
+
+def _same_pixels(table: pd.DataFrame) -> list[tuple]:
+    """Return each image with the next one of the same pixels: (a, b, 1.0)."""
+    groups = table.index.groupby(table["sha256"]).values()
+    return [(a, b, 1.0) for group in groups for a, b in pairwise(group)]
+
+
+def _spectra(thumbnails: np.ndarray) -> np.ndarray:
+    """Return the Fourier transforms of the thumbnails' fine detail, zero-padded: complex64."""
+    details = np.stack([_details(thumbnail) for thumbnail in thumbnails])
+    return fft.rfft2(details, (PADDED, PADDED))
+
+
+def _amplitudes(spectra: np.ndarray) -> np.ndarray:
+    """Return amplitude spectra, flat, whose scalar products bound the correlations from above."""
+    weights = np.full(spectra.shape[2], 2, np.float32)  # rfft leaves out the mirrored half
+    weights[[0, -1]] = 1
+    return (np.abs(spectra) * np.sqrt(weights) / PADDED).reshape(len(spectra), -1)
+
+
+def _correlate(spectra: np.ndarray, one: int, others: Sequence[int] | np.ndarray) -> np.ndarray:
+    """Return the highest correlation, of all shifts, of an image with others."""
+    correlations = fft.irfft2(spectra[one].conj() * spectra[others], workers=-1)
+    return correlations.max(axis=(1, 2))

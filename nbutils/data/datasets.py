@@ -1,8 +1,10 @@
 """Data sets: where the images are, their index with labels and boxes, and reading them."""
 
 import os
+import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,7 @@ from tqdm.auto import tqdm
 
 from nbutils import runs, runtime
 from nbutils.data import layouts, synthetic
-from nbutils.data.images import SUFFIXES, ImageError, decode, pixel_hash, resize
+from nbutils.data.images import ImageError, decode, pixel_hash, resize
 from nbutils.runs import UserError
 
 KAGGLE = "kaustubhdikshit/neu-surface-defect-database"
@@ -80,52 +82,77 @@ def _download() -> Path:
         raise OSError(str(error)) from error
 
 
-def index_images(folder: str | Path) -> pd.DataFrame:
+def index_images(folder: str | Path, layout: str = "", normal_class: str = "") -> pd.DataFrame:
     """List the images of a folder with their labels, boxes and hashes.
 
-    Layouts: `IMAGES/` and `ANNOTATIONS/`; a folder for each class, also below `train/` and
-    `validation/`; files named by class and number (`crazing_1.jpg`, or NEU-CLS's `Cr_1.bmp`).
+    Parameters
+    ----------
+    folder, layout, normal_class
+        As `layouts.read_layout` takes them.
 
     Returns
     -------
     One row an image, sorted by label and number: path (absolute), label, number, width, height
     (pixels), boxes (list of (label, xmin, ymin, xmax, ymax), pixels), sha256 (of the pixels).
-    `attrs["skipped"]` maps each file that could not be used to the reason.
+    `attrs`: skipped (each file that could not be used -> the reason), layout (what was understood,
+    as text), normal_classes, contradictions (groups of paths with the same pixels under several
+    labels).
 
     Raises
     ------
     UserError
-        If the folder is missing, or holds no readable images of at least two classes.
+        If the folder is missing, can be read in two ways, or holds no readable images of at least
+        two classes.
     """
-    folder = Path(folder).resolve()
-    files = layouts.find_files(folder, SUFFIXES)
-    if not files:
-        raise UserError(f"{folder} holds no images ({', '.join(SUFFIXES)}): name another folder")
-    skipped: dict[str, str] = {}
-    boxes = layouts.read_boxes(folder, files, skipped)
-    labels = tqdm(layouts.read_labels(folder, files), desc="Reading images", unit="image")
-    rows = [_index_row(file, label, number, boxes, skipped) for file, label, number in labels]
+    known = layouts.read_layout(folder, layout, normal_class)
+    skipped = dict(known.ignored)
+    numbered = list(zip(known.entries, _numbers(known.entries), strict=True))
+    progress = tqdm(numbered, desc="Reading images", unit="image")
+    rows = {entry.path: _index_row(entry, number, skipped) for entry, number in progress}
     columns = ["path", "label", "number", "width", "height", "boxes", "sha256"]
-    table = pd.DataFrame([row for row in rows if row], columns=columns)
+    table = pd.DataFrame([row for row in rows.values() if row], columns=columns)
     table = table.sort_values(["label", "number"], ignore_index=True)
     if table["label"].nunique() < 2:
         raise UserError(
-            f"{folder} holds {len(table)} readable images of {table['label'].nunique()} classes, "
-            f"{len(skipped)} files skipped: put the images of each class into a folder of its name"
+            f"{known.folder} holds {len(table)} readable images of {table['label'].nunique()} "
+            f"classes, {len(skipped)} files skipped: put the images of each class into a folder of "
+            "its name"
         )
+    readable = [entry for entry in known.entries if rows[entry.path]]
     table.attrs["skipped"] = skipped
+    table.attrs["layout"] = replace(known, entries=readable, ignored=skipped).describe()
+    table.attrs["normal_classes"] = list(known.normal_classes)
+    table.attrs["contradictions"] = _contradictions(table)
     return table
 
 
-def _index_row(file: Path, label: str, number: int, boxes: dict, skipped: dict) -> tuple | None:
+def _numbers(entries: list[layouts.Entry]) -> list[int]:
+    """Return the number that each image's name ends with, else its count within the class."""
+    counts: Counter[str] = Counter()
+    numbers = []
+    for entry in entries:
+        counts[entry.label] += 1
+        digits = re.search(r"(\d{1,9})$", entry.path.stem)
+        numbers.append(int(digits[1]) if digits else counts[entry.label])
+    return numbers
+
+
+def _index_row(entry: layouts.Entry, number: int, skipped: dict[str, str]) -> tuple | None:
     """Return the row of an image; None, and why in `skipped`, if it cannot be read."""
+    name = str(entry.path)
     try:
-        gray = decode(file.read_bytes(), str(file))
+        gray = decode(entry.path.read_bytes(), name)
     except (ImageError, OSError) as error:
-        skipped[str(file)] = str(error)
+        skipped[name] = str(error)
         return None
     height, width = gray.shape
-    return str(file), label, number, width, height, boxes.get(file, []), pixel_hash(gray)
+    return name, entry.label, number, width, height, entry.boxes, pixel_hash(gray)
+
+
+def _contradictions(table: pd.DataFrame) -> list[list[str]]:
+    """Return the groups of paths whose pixels are the same and whose labels are not."""
+    several = table.groupby("sha256")["label"].transform("nunique") > 1
+    return table[several].groupby("sha256", sort=False)["path"].agg(list).tolist()
 
 
 def read_images(table: pd.DataFrame, size: int) -> np.ndarray:

@@ -1,96 +1,224 @@
-"""Layouts of image folders: from their names to labels, and from Pascal VOC files to boxes."""
+"""Layouts of image folders: which files are images, and what says their class and boxes."""
 
 import re
-import xml.etree.ElementTree as ET
 from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from nbutils.data import annotations, files, masks
+from nbutils.data.images import SUFFIXES, ImageError
+from nbutils.data.readings import LAYOUTS, Readings, key
+from nbutils.data.readings import NEU_CLASSES as NEU_CLASSES  # known to others from here
+from nbutils.data.readings import NEU_CLS_PREFIXES as NEU_CLS_PREFIXES
+from nbutils.data.regions import Box, Regions, Report
 from nbutils.runs import UserError
 
-NEU_CLASSES = (
-    "crazing",
-    "inclusion",
-    "patches",
-    "pitted_surface",
-    "rolled-in_scale",
-    "scratches",
-)
-NEU_CLS_PREFIXES = dict(zip(("Cr", "In", "Pa", "PS", "RS", "Sc"), NEU_CLASSES, strict=True))
+NORMAL = ("free", "good", "ok", "normal", "no_defect", "defect_free")
+EXAMPLES = 3  # files named for each reason
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An image with its class, its boxes and its mask."""
+
+    path: Path
+    label: str
+    boxes: list[Box]
+    mask: Path | None = None
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What was understood of a folder of images."""
+
+    folder: Path
+    kind: str  # one of LAYOUTS
+    entries: list[Entry]
+    ignored: dict[str, str] = field(default_factory=dict)  # file -> reason
+    notes: list[str] = field(default_factory=list)  # what was changed to understand it
+    normal_classes: tuple[str, ...] = ()  # classes of images without a defect
+
+    def describe(self) -> str:
+        """Draw what was understood as a small tree: classes, and ignored files by reason."""
+        counts = Counter(entry.label for entry in self.entries)
+        width = max((len(label) for label in counts), default=0)
+        lines = [self._class_line(label, width) for label in sorted(counts)]
+        reasons: dict[str, list[str]] = {}
+        for path, reason in self.ignored.items():
+            reasons.setdefault(reason.removeprefix(path).strip(), []).append(path)
+        for reason, paths in reasons.items():
+            names = [str(Path(path).relative_to(self.folder)) for path in paths[:EXAMPLES]]
+            more = f" and {len(paths) - EXAMPLES} more" if len(paths) > EXAMPLES else ""
+            lines.append(f"ignored ({len(paths)}): {', '.join(names)}{more}: {reason}")
+        lines += [f"note: {note}" for note in self.notes]
+        head = f"{self.folder.name}: {len(self.entries)} images of {len(counts)} classes"
+        branches = [f"├── {line}" for line in lines[:-1]] + [f"└── {line}" for line in lines[-1:]]
+        return "\n".join([f"{head}, by {LAYOUTS[self.kind]}", *branches])
+
+    def _class_line(self, label: str, width: int) -> str:
+        entries = [entry for entry in self.entries if entry.label == label]
+        boxes = sum(len(entry.boxes) for entry in entries)
+        boxed = sum(bool(entry.boxes) for entry in entries)
+        masked = sum(entry.mask is not None for entry in entries)
+        line = f"{label:<{width}} {len(entries):>6} images"
+        line += f", {boxes} boxes in {boxed} of them" if boxes else ", no boxes"
+        line += f", {masked} masks" if masked else ""
+        return line + (", without a defect" if label in self.normal_classes else "")
 
 
 def find_files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
     """Return the files below a folder with one of these suffixes, sorted, without hidden ones."""
-    if not folder.is_dir():
-        raise UserError(f"{folder} is no folder: name the one that holds the images")
-    files = (path for path in folder.rglob("*") if path.suffix.lower() in suffixes)
-    hidden = re.compile(r"^(\.|__)")
-    return sorted(
-        path
-        for path in files
-        if not any(hidden.match(part) for part in path.relative_to(folder).parts)
-    )
+    return [path for path in files.scan(folder, {}) if path.suffix.lower() in suffixes]
 
 
-def read_labels(folder: Path, files: list[Path]) -> list[tuple[Path, str, int]]:
-    """Return each file with its label and its number within the class.
+def read_layout(folder: str | Path, layout: str = "", normal_class: str = "") -> Layout:
+    """Understand a folder of images: the class, boxes and mask of each.
 
-    A folder of several classes (`IMAGES`, or the one given) has the class in the names of its
-    files, any other one is named by its class. Files without a number are counted.
+    Parameters
+    ----------
+    folder
+        All below it is read, linked folders too.
+    layout
+        What names the classes: one of `LAYOUTS`; empty to find out.
+    normal_class
+        The class of images without a defect, in addition to those of a name such as `good`.
+
+    Raises
+    ------
+    UserError
+        If the folder holds no images, can be read in two ways, or not in the given one.
     """
-    flat = {parent for parent in {file.parent for file in files} if _is_flat(parent, folder, files)}
-    labels = [_class_of(file.stem) if file.parent in flat else file.parent.name for file in files]
-    counts: Counter[str] = Counter()
-    rows = []
-    for file, label in zip(files, labels, strict=True):
-        counts[label] += 1
-        digits = re.search(r"(\d{1,9})$", file.stem)
-        rows.append((file, label, int(digits[1]) if digits else counts[label]))
-    return rows
+    if layout not in ("", *LAYOUTS):
+        raise UserError(f"LAYOUT {layout!r} is unknown: choose one of {', '.join(LAYOUTS)}")
+    folder, report = Path(folder).resolve(), Report()
+    paths = files.scan(folder, report.ignored)
+    for path in paths:
+        if path.suffix.lower() in files.UNSUPPORTED:
+            report.ignore(path, "is of a format that is not read: save it as PNG")
+    candidates = [path for path in paths if files.is_image(path)]
+    images, mask_of = masks.separate(folder, candidates, report.ignored)
+    if not images:
+        raise UserError(f"{folder} holds no images ({', '.join(SUFFIXES)}): name another folder")
+    index = files.ImageIndex(folder, images)
+    regions = annotations.read_annotations(paths, index, report)
+    kind, labels = Readings(folder, images, regions).choose(layout)
+    labels = _complete(labels, kind, images, regions, normal_class, report)
+    said = _without_generic_class(_first(regions, kind, labels), labels, report)
+    spelling = _spelling(list(labels.values()), said, report)
+    entries = [_entry(*item, said, mask_of, spelling, report) for item in labels.items()]
+    normal = _normal_classes({entry.label for entry in entries}, normal_class)
+    return Layout(folder, kind, entries, report.ignored, report.notes, normal)
 
 
-def _is_flat(parent: Path, folder: Path, files: list[Path]) -> bool:
-    """Tell whether the files of a folder are named by class, rather than the folder itself."""
-    if parent == folder or parent.name.lower() == "images":
-        return True
-    known = {_class_of(file.stem) for file in files if file.parent == parent} & set(NEU_CLASSES)
-    return len(known) > 1
+def _complete(
+    labels: dict[Path, str],
+    kind: str,
+    images: list[Path],
+    regions: dict[str, Regions],
+    normal_class: str,
+    report: Report,
+) -> dict[Path, str]:
+    """Return the class of each image in order; report those that have none.
 
-
-def _class_of(stem: str) -> str:
-    prefix = re.sub(r"[_\- ]?\d+$", "", stem)
-    return NEU_CLS_PREFIXES.get(prefix, prefix)
-
-
-def read_boxes(
-    folder: Path, images: list[Path], skipped: dict[str, str]
-) -> dict[Path, list[tuple]]:
-    """Read the Pascal VOC files below a folder: image -> its boxes.
-
-    A file belongs to the image of its name: the one in the same folder, else the only one of that
-    name. A box is (label, xmin, ymin, xmax, ymax) in pixels. Files that cannot be used are entered
-    into `skipped` with the reason.
+    Images that annotations name without a box are of `normal_class`, where it is given.
     """
-    named: dict[str, list[Path]] = {}
+    complete = {}
     for image in images:
-        named.setdefault(image.stem, []).append(image)
-    boxes = {}
-    for file in find_files(folder, (".xml",)):
-        same_name = named.get(file.stem, [])
-        matches = [image for image in same_name if image.parent == file.parent] or same_name
-        if len(matches) != 1:
-            what = f"{len(matches)} images" if matches else "no image here"
-            skipped[str(file)] = (
-                f"{file} has boxes for {what}: remove it, or put it beside its image"
-            )
-            continue
+        listed = image in regions.get(kind, {})
+        background = listed and not regions[kind][image]
+        label = labels.get(image) or (normal_class if background else "")
+        if label.strip():
+            complete[image] = label
+        else:
+            report.ignore(image, _why_unlabelled(kind, listed))
+    return complete
+
+
+def _first(regions: dict[str, Regions], kind: str, images: Iterable[Path]) -> Regions:
+    """Return what is said of each image by the files that give the classes, else by others."""
+    order = sorted(regions, key=lambda name: name != kind)
+    said = {}
+    for image in images:
+        with_boxes = (
+            [region for region in regions[name].get(image, []) if region.edges] for name in order
+        )
+        said[image] = next(filter(None, with_boxes), [])
+    return said
+
+
+def _without_generic_class(said: Regions, labels: dict[Path, str], report: Report) -> Regions:
+    """Drop the class of boxes that all have the same one, which no image has: `defect`."""
+    names = {region.label for regions in said.values() for region in regions}
+    if len(names) != 1 or {key(name) for name in names} & set(map(key, labels.values())):
+        return said
+    report.notes.append(f"all boxes are called {names.pop()!r}: each has the class of its image")
+    return {
+        image: [replace(region, label="") for region in regions] for image, regions in said.items()
+    }
+
+
+def _entry(
+    image: Path,
+    label: str,
+    said: Regions,
+    mask_of: dict[Path, Path],
+    spelling: dict[str, str],
+    report: Report,
+) -> Entry:
+    label, mask = spelling[key(label)], mask_of.get(image)
+    boxes: list[Box] = []
+    for region in said[image]:
+        left, top, right, bottom = map(int, region.edges or ())
+        name = spelling[key(region.label)] if region.label else label
+        boxes.append((name, left, top, right, bottom))
+    if mask:
         try:
-            boxes[matches[0]] = [_box(node) for node in ET.parse(file).iter("object")]
-        except (ET.ParseError, ValueError) as error:
-            skipped[str(file)] = f"{file} is no Pascal VOC file ({error}): save it again"
-    return boxes
+            edges = masks.mask_boxes(mask, image)
+            boxes = boxes or [(label, *box) for box in edges]
+        except (ImageError, OSError) as error:
+            report.ignored[str(mask)] = str(error)
+            mask = None
+    return Entry(image, label, boxes, mask)
 
 
-def _box(node: ET.Element) -> tuple[str, int, int, int, int]:
-    corners = (node.findtext(f"bndbox/{edge}", "") for edge in ("xmin", "ymin", "xmax", "ymax"))
-    left, top, right, bottom = (int(float(corner)) for corner in corners)
-    return node.findtext("name", ""), left, top, right, bottom
+def _spelling(labels: list[str], said: Regions, report: Report) -> dict[str, str]:
+    """Choose one spelling for classes that differ in case or blanks alone: the most frequent."""
+    names = Counter(labels)
+    names.update(region.label for regions in said.values() for region in regions)
+    spellings: dict[str, Counter[str]] = {}
+    for name, number in names.items():
+        spellings.setdefault(key(name), Counter())[name.strip()] += number
+    chosen = {same: counts.most_common(1)[0][0] for same, counts in spellings.items()}
+    for same, spelling in chosen.items():
+        others = [name for name in names if key(name) == same and name != spelling]
+        if others:
+            report.notes.append(f"{', '.join(map(repr, others))} and {spelling!r} are one class")
+    return chosen
+
+
+def _normal_classes(labels: set[str], normal_class: str) -> tuple[str, ...]:
+    """Return the classes that mean no defect, by their last word or by `normal_class`."""
+    named = {label for label in labels if key(label) == key(normal_class)}
+    if normal_class and not named:
+        raise UserError(
+            f"NORMAL_CLASS {normal_class!r} is no class here: choose one of "
+            f"{', '.join(sorted(labels))}"
+        )
+    return tuple(sorted(named | {label for label in labels if _is_normal(label)}))
+
+
+def _is_normal(label: str) -> bool:
+    words = re.sub(r"[\s_-]+", "_", key(label))
+    denied = re.search(r"(^|_)(no|non|not|un)_(free|good|ok|normal)$", words)
+    return not denied and re.search(rf"(^|_)({'|'.join(NORMAL)})$", words) is not None
+
+
+def _why_unlabelled(kind: str, listed: bool) -> str:
+    if kind == "folders":
+        return "is an image outside the class folders: move it into one, or away"
+    if kind == "names":
+        return "has no class in its name: rename it"
+    if listed:
+        return "has no box that tells its class: draw one, or give NORMAL_CLASS for such images"
+    return f"is named by no file of LAYOUT {kind!r}: add it to one, or move it away"

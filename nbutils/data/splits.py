@@ -1,6 +1,7 @@
 """One seeded split into training, validation and test part, saved as `split.csv`."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,17 +15,19 @@ from nbutils.data.layouts import NEU_CLASSES
 from nbutils.runs import UserError
 
 PARTS = ("train", "validation", "test")
-KINDS = ("fixed", "random", "blocked")
+KINDS = ("fixed", "random", "blocked", "grouped")
 COLUMNS = ["path", "label", "number", "width", "height", "boxes", "sha256", "part"]
 FIXED_LAST_TRAIN = 240  # the Kaggle edition trains on images 1-240 of each class
 BLOCK = 10  # consecutive numbers that stay together
+MIN_IMAGES = 5  # of a class, for `grouped`
+N_PIECES = 7  # that a group is cut into where a class has too few groups
 
 
 def default_kind(table: pd.DataFrame) -> str:
-    """Return `fixed` for NEU-DET's classes and numbers, `blocked` for other images."""
+    """Return `fixed` for NEU-DET's classes and numbers, `grouped` for other images."""
     numbers = table.groupby("label")["number"]
     in_both = (numbers.min() <= FIXED_LAST_TRAIN) & (numbers.max() > FIXED_LAST_TRAIN)
-    return "fixed" if set(table["label"]) == set(NEU_CLASSES) and in_both.all() else "blocked"
+    return "fixed" if set(table["label"]) == set(NEU_CLASSES) and in_both.all() else "grouped"
 
 
 def make_split(
@@ -33,25 +36,34 @@ def make_split(
     seed: int,
     test_share: float = 0.2,
     validation_share: float = 0.15,
+    pairs: pd.DataFrame | None = None,
+    strips: Sequence[str] = (),
 ) -> pd.Series:
     """Assign each image to a part.
 
-    Images with the same pixels always share a part. Validation is drawn from the training part: by
-    images for `random`, else by blocks of consecutive numbers, since neighbours come from the same
-    strip.
+    Images with the same pixels always share a part, but for `grouped`'s exception below.
+    Validation is drawn from the training part: by images for `random`, by groups for `grouped`,
+    else by blocks of consecutive numbers, since neighbours come from the same strip.
 
     Parameters
     ----------
     table
         As `datasets.index_images` returns it.
     kind
-        `fixed` (numbers 1-240 train, others test), `random`, or `blocked`.
+        `fixed` (numbers 1-240 train, others test), `random`, `blocked` (blocks of consecutive
+        numbers stay together), or `grouped` (near-duplicates stay together, and each class is in
+        each part; where a class has too few groups for that, its largest one is cut).
     seed
         Of the random draw.
     test_share
         Share of all images in the test part; `fixed` ignores it.
     validation_share
         Share of the training part that becomes validation.
+    pairs
+        Near-duplicates, as `audit.near_duplicates` returns them; for `grouped` alone.
+    strips
+        Classes of which `grouped` also keeps consecutive numbers together, as
+        `audit.find_strips` returns them.
 
     Returns
     -------
@@ -64,6 +76,12 @@ def make_split(
     """
     if kind not in KINDS:
         raise UserError(f"SPLIT {kind!r} is unknown: choose one of {', '.join(KINDS)}")
+    shares = {"test": test_share, "validation": validation_share}
+    if kind == "grouped":
+        _check_sizes(table["label"])
+        groups = _grouped(table, pairs, strips)
+        part = _partition(table["label"].to_numpy(), groups, shares, seed)
+        return pd.Series(part, table.index, name="part")
     groups = _groups(table, by_block=kind != "random")
     if kind == "fixed":
         is_test = table["number"] > FIXED_LAST_TRAIN
@@ -77,6 +95,26 @@ def make_split(
     part[table.index.isin(known.index[validation])] = "validation"
     _check_every_class(table["label"], part)
     return part
+
+
+def describe(
+    table: pd.DataFrame,
+    part: pd.Series,
+    kind: str,
+    seed: int,
+    pairs: pd.DataFrame | None = None,
+    strips: Sequence[str] = (),
+) -> str:
+    """Tell in one line how a split was drawn, and why. Arguments are those of `make_split`."""
+    reasons = {
+        "fixed": f"numbers up to {FIXED_LAST_TRAIN} train and the others test, as published",
+        "random": "drawn by single images, so that near-duplicates may be on both sides",
+        "blocked": f"blocks of {BLOCK} consecutive numbers kept together, as neighbours look alike",
+    }
+    counts = part.value_counts()
+    sizes = ", ".join(f"{counts.get(name, 0)} {name}" for name in PARTS)
+    reason = reasons.get(kind) or _describe_groups(table, part, pairs, strips)
+    return f"{kind}: {len(table)} images, {reason}; {sizes}; seed {seed}"
 
 
 def carve_validation(known: pd.DataFrame, seed: int, share: float = 0.15) -> np.ndarray:
@@ -118,17 +156,52 @@ def write_split(table: pd.DataFrame, part: pd.Series, run: Path) -> None:
     runs.write_csv(split[COLUMNS], run / runs.SPLIT)
 
 
+def find_groups(table: pd.DataFrame, pairs: pd.DataFrame) -> np.ndarray:
+    """Number the sets of images (int) that near-duplicates or identical pixels connect."""
+    position = pd.Series(np.arange(len(table)), table.index)
+    rows, columns = position[pairs["a"]].to_numpy(), position[pairs["b"]].to_numpy()
+    links = coo_array((np.ones(len(pairs)), (rows, columns)), shape=(len(table), len(table)))
+    return _join(connected_components(links, directed=False)[1], table["sha256"])
+
+
 def _groups(table: pd.DataFrame, by_block: bool) -> np.ndarray:
-    """Number the sets of images that must share a part."""
-    if by_block:
-        block = table["label"] + "/" + ((table["number"] - 1) // BLOCK).astype(str)
-        keys = pd.factorize(block)[0]
-    else:
-        keys = np.arange(len(table))
-    pixels = pd.factorize(table["sha256"])[0] + keys.max() + 1
-    n_nodes = pixels.max() + 1
-    links = coo_array((np.ones(len(table)), (keys, pixels)), shape=(n_nodes, n_nodes))
-    return connected_components(links, directed=False)[1][keys]
+    """Number the sets of images that must share a part, near-duplicates left aside."""
+    block = table["label"] + "/" + ((table["number"] - 1) // BLOCK).astype(str)
+    return _join(block if by_block else np.arange(len(table)), table["sha256"])
+
+
+def _grouped(table: pd.DataFrame, pairs: pd.DataFrame | None, strips: Sequence[str]) -> np.ndarray:
+    """Number the sets of images that `grouped` keeps together."""
+    if pairs is None:
+        raise UserError("the split `grouped` needs `pairs`: compute audit.near_duplicates first")
+    groups = find_groups(table, pairs)
+    return _join(groups, _blocks(table, groups, strips)) if len(strips) else groups
+
+
+def _blocks(table: pd.DataFrame, groups: np.ndarray, strips: Sequence[str]) -> pd.Series:
+    """Name the block of each image: about `BLOCK` consecutive images, in whole groups.
+
+    Small classes have shorter blocks, `N_PIECES` of them. Groups are in the order of their median
+    number; images of classes without strips have the block of their group.
+    """
+    blocks = pd.Series(groups, table.index).astype(str)
+    for label in strips:
+        of_class = (table["label"] == label).to_numpy()
+        ranks = table.loc[of_class, "number"].rank(method="first")
+        order = ranks.groupby(groups[of_class]).agg(["median", "size"]).sort_values("median")
+        length = max(1, min(BLOCK, of_class.sum() // N_PIECES))
+        number = (order["size"].cumsum() - order["size"]) // length
+        blocks[of_class] = [f"{label}/{number[group]}" for group in groups[of_class]]
+    return blocks
+
+
+def _join(one: np.ndarray | pd.Series, other: pd.Series) -> np.ndarray:
+    """Number the sets of images that are connected by equal values of one or other key."""
+    first = pd.factorize(np.asarray(one))[0]
+    second = pd.factorize(np.asarray(other))[0] + first.max() + 1
+    n_nodes = second.max() + 1
+    links = coo_array((np.ones(len(first)), (first, second)), shape=(n_nodes, n_nodes))
+    return connected_components(links, directed=False)[1][first]
 
 
 def _draw(table: pd.DataFrame, groups: np.ndarray, share: float, seed: int) -> np.ndarray:
@@ -155,3 +228,103 @@ def _check_every_class(labels: pd.Series, part: pd.Series) -> None:
             f"class {label!r} ({counts.loc[label].sum()} images) would have none in the {absent} "
             "part: add images of it, or choose another SPLIT"
         )
+
+
+def _check_sizes(labels: pd.Series) -> None:
+    counts = labels.value_counts()
+    small = counts[counts < MIN_IMAGES].sort_index()
+    if len(small):
+        names = ", ".join(f"{label!r} ({count})" for label, count in small.items())
+        raise UserError(
+            f"too few images of {names}, where each class needs {MIN_IMAGES}: add images of it, "
+            "merge its folder into another class, or remove it"
+        )
+
+
+def _partition(
+    labels: np.ndarray, groups: np.ndarray, shares: dict[str, float], seed: int
+) -> np.ndarray:
+    """Assign whole groups to parts, class by class, those with the fewest groups first.
+
+    A group that spans two classes goes where the first of them puts it.
+    """
+    rng = np.random.default_rng(seed)
+    groups, part = groups.copy(), np.full(len(labels), "", object)
+    classes = sorted(np.unique(labels), key=lambda label: len(set(groups[labels == label])))
+    for label in classes:
+        members = np.flatnonzero(labels == label)
+        _cut_groups(groups, part, members)
+        _fill(groups, part, members, shares, rng)
+    return part
+
+
+def _cut_groups(groups: np.ndarray, part: np.ndarray, members: np.ndarray) -> None:
+    """Cut the largest groups of a class, in place, until it can have images in each part.
+
+    Pieces are runs of consecutive images, as those look most alike.
+    """
+    while True:
+        is_free = part[members] == ""
+        n_missing = len(set(PARTS) - set(part[members]))
+        if len(np.unique(groups[members][is_free])) >= n_missing:
+            return
+        sizes = pd.Series(groups[members]).value_counts()
+        fixed = np.unique(groups[members][~is_free])
+        largest = sizes[(sizes > 1) | sizes.index.isin(fixed)].idxmax()
+        images = members[groups[members] == largest]
+        for piece in np.array_split(images, min(len(images), N_PIECES)):
+            groups[piece] = groups.max() + 1
+        part[images] = ""
+
+
+def _fill(
+    groups: np.ndarray,
+    part: np.ndarray,
+    members: np.ndarray,
+    shares: dict[str, float],
+    rng: np.random.Generator,
+) -> None:
+    """Assign the free groups of a class, in place: the largest trains, others are drawn."""
+    free = pd.Series(groups[members][part[members] == ""]).value_counts(sort=False)
+    sizes = free.sample(frac=1, random_state=rng)
+    chosen = {"train": [] if "train" in part[members] else [sizes.idxmax()]}
+    sizes = sizes.drop(chosen["train"])
+    n_left = len(members)
+    for name, share in shares.items():
+        n_here = int((part[members] == name).sum())
+        keep = name == "test" and "validation" not in part[members]  # one group for validation
+        candidates = sizes.drop(sizes.idxmin()) if keep else sizes
+        chosen[name] = _draw_groups(candidates, n_here, max(1, round(share * n_left)))
+        n_left -= n_here + int(sizes.loc[chosen[name]].sum())
+        sizes = sizes.drop(chosen[name])
+    chosen["train"] += list(sizes.index)
+    for name, of_part in chosen.items():
+        part[np.isin(groups, of_part)] = name
+
+
+def _draw_groups(sizes: pd.Series, n_images: int, target: int) -> list:
+    """Choose groups, in their order, that bring a part from `n_images` nearer to its target."""
+    chosen = []
+    for group, size in sizes.items():
+        if abs(n_images + size - target) < abs(n_images - target):
+            chosen.append(group)
+            n_images += size
+    return chosen if n_images else [sizes.idxmin()]
+
+
+def _describe_groups(
+    table: pd.DataFrame,
+    part: pd.Series,
+    pairs: pd.DataFrame | None,
+    strips: Sequence[str],
+) -> str:
+    groups = _grouped(table, pairs, ())
+    blocks = _grouped(table, pairs, strips)
+    reason = f"{len(set(groups))} groups, near-duplicates kept together"
+    if len(strips):
+        reason += f", consecutive numbers of {', '.join(strips)} kept together as they look alike"
+    n_parts = part.groupby(blocks).transform("nunique")
+    if (n_parts > 1).any():
+        cut = ", ".join(sorted(table.loc[n_parts > 1, "label"].unique()))
+        reason += f", but {cut} had too few groups: the largest was split, its test is optimistic"
+    return reason

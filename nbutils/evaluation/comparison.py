@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
@@ -41,10 +41,9 @@ def finished_models(run: Path, names: str) -> list[Path]:
 def make_candidates(
     names: Iterable[str], table: pd.DataFrame, y: np.ndarray, folder: Path, models: list[Path]
 ) -> dict[str, Candidate]:
-    """Prepare candidates; each trains on a fold and predicts its test images at one view.
+    """Prepare candidates by name; each trains on a fold and predicts its test images at one view.
 
-    One that cannot be had here, for want of weights or of trained models, is left out with a
-    sentence.
+    One whose weights or trained models are missing is left out with a sentence.
 
     Parameters
     ----------
@@ -56,28 +55,24 @@ def make_candidates(
         Of the comparison.
     models
         Trained custom CNNs, one for each repeat of the fixed split.
-
-    Returns
-    -------
-    By name.
     """
     candidates = {}
     for name in names:
         try:
             if name == LBP:
-                candidates[name] = lbp_candidate(datasets.read_images(table, lbp_svm.SIZE), y)
+                candidates[name] = lbp_candidate(table, y)
             elif name == networks.CUSTOM_CNN:
                 candidates[name] = cnn_candidate(table, folder / "training", models)
             else:
-                candidates[name] = probe_candidate(_features(name, table), y)
+                candidates[name] = probe_candidate(name, table, y)
         except UserError as error:
             print(f"{name} is left out: {error}")
     return candidates
 
 
-def lbp_candidate(images: np.ndarray, y: np.ndarray) -> Candidate:
+def lbp_candidate(table: pd.DataFrame, y: np.ndarray) -> Candidate:
     """Return the candidate from before CNNs: local binary patterns, support vector machine."""
-    histograms = lbp_svm.cached_histograms(images)
+    histograms = lbp_svm.cached_histograms(datasets.read_images(table, lbp_svm.SIZE))
 
     def predict(fold: Fold) -> np.ndarray:
         classifier = lbp_svm.make_classifier().fit(histograms[fold.train], y[fold.train])
@@ -86,15 +81,15 @@ def lbp_candidate(images: np.ndarray, y: np.ndarray) -> Candidate:
     return predict
 
 
-def probe_candidate(views: np.ndarray, y: np.ndarray) -> Candidate:
-    """Return a linear probe on the features of a frozen backbone, as `features.extract` has them.
-
-    It is trained on all views, and predicts from the first.
-    """
+def probe_candidate(name: str, table: pd.DataFrame, y: np.ndarray) -> Candidate:
+    """Return a linear probe on a frozen backbone: trained on all views, it predicts from one."""
+    extractor = networks.feature_extractor(_pretrained(name, classes=2))
+    views = features.extract(extractor, datasets.read_images(table, extractor.input_shape[1]))
 
     def predict(fold: Fold) -> np.ndarray:
-        probe = linear_probe.make_probe(STRENGTH)
-        linear_probe.fit(probe, views[fold.train], y[fold.train])
+        probe = linear_probe.fit(
+            linear_probe.make_probe(STRENGTH), views[fold.train], y[fold.train]
+        )
         return linear_probe.predict_proba(probe, views[fold.test, :1]).argmax(axis=1)
 
     return predict
@@ -103,19 +98,9 @@ def probe_candidate(views: np.ndarray, y: np.ndarray) -> Candidate:
 def cnn_candidate(table: pd.DataFrame, folder: Path, models: list[Path]) -> Candidate:
     """Return the custom CNN: trained models on the fixed split, trained here under others.
 
-    Parameters
-    ----------
-    table
-        As `splits.read_split` returns it.
-    folder
-        Receives a training's files until it is over.
-    models
-        Of `02_training`, one for each repeat of the fixed protocol.
-
-    Raises
-    ------
-    UserError
-        If there is no trained model, or one was tested on other images than the fixed protocol's.
+    Arguments are those of `make_candidates`, but the folder receives a training's files until it is
+    over. Raises UserError if there is no trained model, or one was tested on other images than the
+    fixed protocol's.
     """
     if not models:
         raise UserError(f"the run has no trained one: run {runs.WRITTEN_BY[runs.KERAS_MODEL]}")
@@ -143,43 +128,19 @@ def run_protocols(
     y: np.ndarray,
     scheduler: str = "",
 ) -> pd.DataFrame:
-    """Evaluate candidates under protocols.
+    """Evaluate candidates under protocols; return `protocols.run` of them all.
 
-    Parameters
-    ----------
-    plan
-        Protocol -> names of its candidates; those that are not among `candidates` are passed over,
-        as are protocols without folds.
-    folds
-        Protocol -> its folds.
-    candidates
-        As `make_candidates` returns them.
-    y
-        Class numbers of all images.
-    scheduler
-        As `parallel_map` takes it, for the folds.
-
-    Returns
-    -------
-    As `protocols.run` does.
-
-    Raises
-    ------
-    UserError
-        If nothing remains to be compared.
+    The plan names the candidates of each protocol. Those that are missing are passed over, as are
+    protocols without folds; UserError if nothing remains. Folds run in parallel: see `parallel_map`
+    for the scheduler.
     """
     apply = partial(parallel_map, scheduler=scheduler)
     steps = [(key, name) for key in folds for name in plan[key] if name in candidates]
     if not steps:
         raise UserError("nothing to compare: name models in FIXED, BLOCKED, HOLDOUT or CURVE")
     bar = tqdm(steps, desc="Comparing", unit="candidate", leave=False)
-    return pd.concat(
-        [
-            protocols.run(folds[protocol], name, candidates[name], y, apply)
-            for protocol, name in bar
-        ],
-        ignore_index=True,
-    )
+    tables = [protocols.run(folds[key], name, candidates[name], y, apply) for key, name in bar]
+    return pd.concat(tables, ignore_index=True)
 
 
 def measure_costs(
@@ -187,12 +148,9 @@ def measure_costs(
 ) -> pd.DataFrame:
     """Measure what candidates cost that are trained on the fixed split, all run by Keras.
 
-    Arguments are those of `make_candidates`. Pretrained ones are saved to `models/` of the folder;
-    the custom CNN is the first of the trained ones, and left out without one.
-
-    Returns
-    -------
-    Index model; parameters, file_mb, training_s, and what `latency.measure` returns.
+    Arguments are those of `make_candidates`, names those of its result. Pretrained ones are saved
+    to `models/` of the folder; the custom CNN is the first of the trained ones. Index model;
+    parameters, file_mb, training_s, and what `latency.measure` returns.
     """
     [fold] = protocols.fixed(table)
     train, train_y = table.iloc[fold.train], y[fold.train]
@@ -200,14 +158,12 @@ def measure_costs(
     for name in tqdm(names, desc="Measuring costs", unit="candidate", leave=False):
         if name == LBP:
             costs[name], loader = _costs_of_lbp(train, train_y)
-        elif name != networks.CUSTOM_CNN:
-            model = folder / "models" / name
-            costs[name], loader = _costs_of_model(model, _save_probe(name, train, train_y, model))
-        elif models:
+        elif name == networks.CUSTOM_CNN:
             seconds = runs.read_json(models[0] / runs.METRICS)["training_seconds"]
             costs[name], loader = _costs_of_model(models[0], seconds)
         else:
-            continue
+            model = folder / "models" / name
+            costs[name], loader = _costs_of_model(model, _save_probe(name, train, train_y, model))
         timed.append(latency.measure({name: loader}, table["path"].iloc[fold.test].tolist()))
     table = pd.DataFrame.from_dict(costs, orient="index").join(pd.concat(timed))
     return table.rename_axis("model")
@@ -216,10 +172,8 @@ def measure_costs(
 def summarize(accuracy: pd.DataFrame, costs: pd.DataFrame) -> pd.DataFrame:
     """Join accuracies (`protocols.summarize`) and costs (`measure_costs`), one row a model.
 
-    Returns
-    -------
-    Index model; accuracy, low and high by a protocol, which is the blocked one where the model took
-    part in it, else the fixed one; the costs; and `<protocol>_<images a class>`, all accuracies.
+    Accuracy, low and high are by a protocol: the blocked one where the model took part in it, else
+    the fixed one. All accuracies are in `<protocol>_<images a class>`.
     """
     wide = accuracy.pivot_table("accuracy", "model", ["protocol", "n_per_class"], sort=False)
     wide.columns = wide.columns.map("{0[0]}_{0[1]}".format)
@@ -227,11 +181,6 @@ def summarize(accuracy: pd.DataFrame, costs: pd.DataFrame) -> pd.DataFrame:
     ranked = pd.concat([accuracy[accuracy["protocol"] == protocol] for protocol in order])
     chosen = ranked.drop_duplicates("model").set_index("model")
     return chosen[["accuracy", "low", "high", "protocol"]].join(costs).join(wide)
-
-
-def _features(name: str, table: pd.DataFrame) -> np.ndarray:
-    extractor = networks.feature_extractor(_pretrained(name, classes=2))
-    return features.extract(extractor, datasets.read_images(table, extractor.input_shape[1]))
 
 
 def _pretrained(name: str, classes: int) -> keras.Model:
@@ -267,20 +216,14 @@ def _save_probe(name: str, train: pd.DataFrame, y: np.ndarray, folder: Path) -> 
     extractor = networks.feature_extractor(model)
     images = datasets.read_images(train, model.input_shape[1])
     views = features.extract(extractor, images)
-    seconds = _seconds(partial(features.compute, extractor), images)
+    start = time.perf_counter()
+    features.compute(extractor, images[:N_TIMED])
+    seconds = (time.perf_counter() - start) / len(images[:N_TIMED]) * len(images)
     start = time.perf_counter()
     linear_probe.set_head(model, linear_probe.fit(linear_probe.make_probe(STRENGTH), views, y))
     seconds += time.perf_counter() - start
-    folder.mkdir(parents=True, exist_ok=True)
     training.save_model(model, {"model": name, "classes": classes}, folder)
     return seconds
-
-
-def _seconds(compute: Callable[[np.ndarray], object], images: np.ndarray) -> float:
-    """Return how long computing takes for images, by that for `N_TIMED` of them."""
-    start = time.perf_counter()
-    compute(images[:N_TIMED])
-    return (time.perf_counter() - start) / len(images[:N_TIMED]) * len(images)
 
 
 def _costs_of_model(model: Path, seconds: float) -> tuple[dict, latency.Loader]:

@@ -1,4 +1,4 @@
-"""Latency and memory of models, from the bytes of images to the answer, in fresh processes."""
+"""Latency and memory of models, from the bytes of images to predictions, in fresh processes."""
 
 import io
 import multiprocessing
@@ -37,27 +37,11 @@ Loader = Callable[[], Predict]  # can be pickled
 _predict: Predict  # of the model that `load` has loaded in this process
 
 
-def benchmark(model: Path, files: Sequence[str | Path], rounds: int = N_ROUNDS) -> "pd.DataFrame":
-    """Measure the backends of a model against `model.predict`, on the same files.
+def benchmark(model: Path, files: Sequence[str | Path], rounds: int) -> "pd.DataFrame":
+    """Measure the backends of an exported model against `BASELINE`; arguments as in `measure`.
 
-    Parameters
-    ----------
-    model
-        Folder of a model that has been exported.
-    files
-        Images, repeated as needed.
-    rounds
-        As in `measure`.
-
-    Returns
-    -------
-    One row for `BASELINE` and each backend: backend, what `measure` returns, and speedup and
-    batch_speedup, how many times faster than `BASELINE`.
-
-    Raises
-    ------
-    UserError
-        If a backend's file is missing.
+    One row each: backend, what `measure` returns, speedup and batch_speedup, how many times faster
+    than `BASELINE`. Raises UserError if a backend's file is missing.
     """
     backends = [find_backend(model, backend) for backend in BACKENDS]
     loaders: dict[str, Loader] = {BASELINE: partial(load_baseline, str(model))}
@@ -73,20 +57,14 @@ def measure(
 ) -> "pd.DataFrame":
     """Measure models in turn, each in a process of its own.
 
-    Parameters
-    ----------
-    loaders
-        By name, what loads a model and returns its prediction from the bytes of images.
-    files
-        Images, repeated as needed.
-    rounds
-        At least 2; in each, every model predicts `N_SINGLE` single images and `BATCH_SIZE` at once.
+    Loaders load a model and return its prediction from the bytes of images, which are repeated as
+    needed. In each round, every model predicts `N_SINGLE` single images and `BATCH_SIZE` at once.
 
     Returns
     -------
     Index the names; latency_ms and batch_ms, medians over the rounds of milliseconds an image,
     latency_spread and batch_spread (half the interquartile range); cold_start_s, median seconds
-    from the start of a process to its first answer; memory_mb, the most that the process held.
+    from the start of a process to its first prediction; memory_mb, the most the process held.
     """
     import pandas as pd
 
@@ -99,18 +77,16 @@ def measure(
             name: stack.enter_context(ProcessPoolExecutor(1, context, load, (loader, paths[0])))
             for name, loader in loaders.items()
         }
-        for number in range(rounds + 1):
+        for _ in range(rounds + 1):
             for name, pool in pools.items():
-                result = pool.submit(_round, paths).result()
-                times[name] += [result] if number else []  # the first warms up
+                times[name].append(pool.submit(_round, paths).result())
         memory = {name: pool.submit(peak_memory).result() for name, pool in pools.items()}
-    return pd.DataFrame.from_dict(
-        {
-            name: _medians(times[name]) | {"cold_start_s": cold[name], "memory_mb": memory[name]}
-            for name in loaders
-        },
-        orient="index",
-    )
+    rows = {
+        name: _medians(times[name][1:])  # the first warms up
+        | {"cold_start_s": cold[name], "memory_mb": memory[name]}
+        for name in loaders
+    }
+    return pd.DataFrame.from_dict(rows, orient="index")
 
 
 def load_model(model: str, backend: str) -> Predict:
@@ -169,7 +145,7 @@ def peak_memory() -> float:
 
 
 def _cold_start(loader: Loader, path: str) -> float:
-    """Return the seconds that a fresh process takes to answer one image."""
+    """Return the seconds that a fresh process takes to its first prediction."""
     seconds, arguments = [], pickle.dumps((loader, path))
     for _ in range(N_COLD_STARTS):
         start = time.perf_counter()
@@ -193,8 +169,7 @@ def _milliseconds(images: list[bytes]) -> float:
 
 
 def _medians(times: list[tuple[float, float]]) -> dict[str, float]:
-    row: dict[str, float] = {}
-    for name, values in zip(("latency", "batch"), zip(*times, strict=True), strict=True):
-        low, _, high = statistics.quantiles(values, n=4)
-        row |= {f"{name}_ms": statistics.median(values), f"{name}_spread": (high - low) / 2}
-    return row
+    low, median, high = np.percentile(times, (25, 50, 75), axis=0)
+    spread = (high - low) / 2
+    row = {"latency_ms": median[0], "latency_spread": spread[0]}
+    return row | {"batch_ms": median[1], "batch_spread": spread[1]}

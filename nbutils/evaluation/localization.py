@@ -13,14 +13,8 @@ THRESHOLDS = np.linspace(0.05, 0.95, 19)
 def score(rows: pd.DataFrame, maps: np.ndarray, threshold: float) -> pd.DataFrame:
     """Compare maps with the boxes of the predicted class.
 
-    Parameters
-    ----------
-    rows
-        path, label, predicted, boxes, and the image's width and height in pixels.
-    maps
-        float in [0, 1], shape (images, side, side), in the same order.
-    threshold
-        From where on a point of a map is part of the predicted region.
+    Rows have path, label, predicted, boxes, and the image's width and height in pixels; maps are in
+    [0, 1], (images, side, side). From the threshold on, a point is part of the predicted region.
 
     Returns
     -------
@@ -31,7 +25,7 @@ def score(rows: pd.DataFrame, maps: np.ndarray, threshold: float) -> pd.DataFram
     """
     masks = datasets.box_masks(rows, rows["predicted"], maps.shape[1])
     maps, masks = maps.reshape(len(maps), -1), masks.reshape(len(maps), -1)
-    is_empty = maps.max(axis=1) == 0
+    is_empty, is_boxed = maps.max(axis=1) == 0, masks.any(axis=1)
     iou = _iou(maps, masks, threshold)
     scores = pd.DataFrame(
         {
@@ -41,7 +35,6 @@ def score(rows: pd.DataFrame, maps: np.ndarray, threshold: float) -> pd.DataFram
             "coverage": masks.mean(axis=1),
         }
     ).astype(float)
-    is_boxed = masks.any(axis=1)
     scores[~is_boxed] = np.nan
     scores["failed"] = is_empty | (is_boxed & (iou == 0))
     return rows[["path", "label", "predicted"]].reset_index(drop=True).join(scores)
@@ -63,14 +56,17 @@ def best_threshold(rows: pd.DataFrame, maps: np.ndarray) -> float:
 def summarize(scores: pd.DataFrame, by: str) -> pd.DataFrame:
     """Summarise `score` tables.
 
-    Returns
-    -------
-    Index `by`; images with boxes; pointing, with its 95 % Wilson interval; energy, iou and
-    coverage, means with bootstrap intervals (`_low`, `_high`) for energy; failed (count).
+    Index `by`; images with boxes; means of pointing, energy, iou and coverage; 95 % intervals
+    (`_low`, `_high`) of pointing by Wilson, of energy by bootstrap; failed (count).
     """
-    return pd.DataFrame.from_dict(
-        {name: _means(rows) for name, rows in scores.groupby(by, sort=False)}, orient="index"
-    ).rename_axis(by)
+    groups = scores.groupby(by, sort=False)
+    table = groups[["pointing", "energy", "iou", "coverage"]].mean()
+    table.insert(0, "images", groups["energy"].count())
+    counts = zip(groups["pointing"].sum().astype(int), table["images"], strict=True)
+    table[["pointing_low", "pointing_high"]] = [wilson(*pair) for pair in counts]
+    intervals = [_mean_interval(values.dropna().to_numpy()) for _, values in groups["energy"]]
+    table[["energy_low", "energy_high"]] = intervals
+    return table.assign(failed=groups["failed"].sum())
 
 
 def center(count: int, side: int) -> np.ndarray:
@@ -85,36 +81,12 @@ def noise(count: int, side: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).random((count, side, side), dtype=np.float32)
 
 
-def _means(rows: pd.DataFrame) -> dict:
-    boxed = rows.dropna()
-    pointing_low, pointing_high = wilson(int(boxed["pointing"].sum()), len(boxed))
-    energy_low, energy_high = _mean_interval(boxed["energy"].to_numpy())
-    return {
-        "images": len(boxed),
-        "pointing": boxed["pointing"].mean(),
-        "pointing_low": pointing_low,
-        "pointing_high": pointing_high,
-        "energy": boxed["energy"].mean(),
-        "energy_low": energy_low,
-        "energy_high": energy_high,
-        "iou": boxed["iou"].mean(),
-        "coverage": boxed["coverage"].mean(),
-        "failed": int(rows["failed"].sum()),
-    }
-
-
 def _mean_interval(values: np.ndarray) -> tuple[float, float]:
     """Return the bootstrap interval of a mean; (0, 1) of fewer than two values."""
     if len(values) < 2:
         return 0.0, 1.0
-    interval = bootstrap(
-        (values,),
-        np.mean,
-        n_resamples=1000,
-        confidence_level=CONFIDENCE,
-        method="percentile",
-        rng=0,
-    ).confidence_interval
+    options = {"n_resamples": 1000, "confidence_level": CONFIDENCE, "method": "percentile"}
+    interval = bootstrap((values,), np.mean, rng=0, **options).confidence_interval
     return float(interval.low), float(interval.high)
 
 

@@ -6,13 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
-from sklearn.metrics import (
-    accuracy_score,
-    balanced_accuracy_score,
-    confusion_matrix,
-    f1_score,
-    log_loss,
-)
+from sklearn.metrics import balanced_accuracy_score, confusion_matrix, f1_score
 
 from nbutils import runs
 from nbutils.data import splits
@@ -24,25 +18,12 @@ CONFIDENCE = 0.95  # of all intervals
 
 
 def prediction_table(images: pd.DataFrame, predictions: Sequence[Prediction]) -> pd.DataFrame:
-    """Put predictions into a table.
+    """Put predictions into a table: the columns of `Prediction.to_row`, and sha256.
 
-    Parameters
-    ----------
-    images
-        path, label (true class) and sha256, one row an image.
-    predictions
-        In the same order.
-
-    Returns
-    -------
-    The columns of `Prediction.to_row`, and sha256.
+    `images` has path, label (true class) and sha256, one row for each prediction.
     """
-    rows = [
-        prediction.to_row(path, label)
-        for prediction, path, label in zip(
-            predictions, images["path"], images["label"], strict=True
-        )
-    ]
+    facts = zip(predictions, images["path"], images["label"], strict=True)
+    rows = [prediction.to_row(path, label) for prediction, path, label in facts]
     return pd.DataFrame(rows).assign(sha256=images["sha256"].to_numpy())
 
 
@@ -52,16 +33,9 @@ def read_predictions(model: Path) -> pd.DataFrame:
 
 
 def read_tested(model: Path) -> pd.DataFrame:
-    """Read a model's predictions with what the split of its run says of the same images.
+    """Read a model's predictions with number, width, height, boxes and part of the same images.
 
-    Returns
-    -------
-    The columns of `prediction_table`, and number, width, height, boxes, part.
-
-    Raises
-    ------
-    UserError
-        If a prediction is of an image that is not in the test part of the split as it is now.
+    Raises UserError if one is of an image that is not in the test part of the split as it is now.
     """
     predictions, split = read_predictions(model), splits.read_split(model.parent)
     tested = predictions.merge(split[split["part"] == "test"])
@@ -82,24 +56,28 @@ def summarize(table: pd.DataFrame) -> dict:
     classes), macro F1, negative log-likelihood (nats), mean confidence, expected calibration error,
     the share that is accepted, and errors among them.
     """
-    columns = table.filter(regex="^p_")
-    probabilities = columns.to_numpy(float)
-    classes = [str(column).removeprefix("p_") for column in columns]
+    measured = calibration_metrics(*arrays(table))
     true, predicted = table["label"], table["predicted"]
     correct, accepted = true == predicted, table["decision"] == "accept"
     return {
         "images": len(table),
         "errors": int((~correct).sum()),
-        "accuracy": accuracy_score(true, predicted),
+        "accuracy": correct.mean(),
         "accuracy_interval": wilson(int(correct.sum()), len(table)),
         "balanced_accuracy": balanced_accuracy_score(true, predicted),
         "macro_f1": f1_score(true, predicted, average="macro"),
-        "log_loss": log_loss(true, probabilities, labels=classes),
+        "log_loss": measured["log_loss"],
         "mean_confidence": table["confidence"].mean(),
-        "ece": calibration_metrics(probabilities, true.map(classes.index).to_numpy())["ece"],
+        "ece": measured["ece"],
         "accepted": accepted.mean(),
         "accepted_errors": int((accepted & ~correct).sum()),
     }
+
+
+def arrays(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Return the probabilities (images, classes) and class numbers of a table with `p_<class>`."""
+    columns = table.filter(regex="^p_")
+    return columns.to_numpy(float), columns.columns.get_indexer(pd.Index("p_" + table["label"]))
 
 
 def wilson(successes: int, trials: int) -> tuple[float, float]:
@@ -117,29 +95,24 @@ def confusion(table: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
 
 
 def by_class(counts: pd.DataFrame) -> pd.DataFrame:
-    """Compute precision, recall and F1 of each class from a confusion matrix.
+    """Compute precision, recall and F1 of each class from a confusion matrix, with intervals.
 
     Precision and recall have Wilson intervals. F1 is 2 J / (1 + J) with J the share of correct
     images among all that are or were predicted as the class; the Wilson interval of J, carried
     through, is the "indirect" one of Lam, Gopal and Qian (2023, arXiv:2309.14621).
 
-    Returns
-    -------
     One row a class: images, and for each measure its value, `_low` and `_high`, in [0, 1].
     """
-    rows = {}
-    for label in counts.index:
-        correct = int(counts.loc[label, label])
-        actual, predicted = int(counts.loc[label].sum()), int(counts[label].sum())
-        union = actual + predicted - correct
-        row: dict[str, float] = {"images": actual}
-        for name, trials in (("precision", predicted), ("recall", actual)):
-            value = correct / trials if trials else np.nan
-            row |= _with_interval(name, value, wilson(correct, trials))
-        low, high = (2 * share / (1 + share) for share in wilson(correct, union))
-        f1 = 2 * correct / max(union + correct, 1)
-        rows[label] = row | _with_interval("f1", f1, (low, high))
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("class")
+    actual, predicted = counts.sum(axis=1), counts.sum()
+    correct = pd.Series(np.diag(counts), counts.index)
+    trials = {"precision": predicted, "recall": actual, "f1": actual + predicted - correct}
+    table = pd.DataFrame({"images": actual})
+    for name, total in trials.items():
+        intervals = [wilson(*pair) for pair in zip(correct, total, strict=True)]
+        values = np.column_stack([correct / total, intervals])
+        ends = [name, f"{name}_low", f"{name}_high"]
+        table[ends] = 2 * values / (1 + values) if name == "f1" else values
+    return table.rename_axis("class")
 
 
 def most_confused(counts: pd.DataFrame) -> pd.DataFrame:
@@ -160,7 +133,3 @@ def to_markdown(table: pd.DataFrame) -> str:
     head = [table.index.name or "", *table.columns]
     lines = [head, ["---"] * len(head), *table.itertuples(name=None)]
     return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
-
-
-def _with_interval(name: str, value: float, interval: tuple[float, float]) -> dict[str, float]:
-    return {name: value, f"{name}_low": interval[0], f"{name}_high": interval[1]}

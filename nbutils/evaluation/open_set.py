@@ -34,17 +34,8 @@ def novelty_scores(
     Maximum softmax: Hendrycks and Gimpel, ICLR 2017. Energy: Liu et al., NeurIPS 2020. Nearest
     neighbours: Sun et al., ICML 2022. `SHIPPED` is the one that predictions carry.
 
-    Parameters
-    ----------
-    predictor
-        Of a Keras model.
-    training_images
-        uint8 (n, size, size, 1).
-
-    Raises
-    ------
-    UserError
-        If the model has no review policy.
+    The predictor is one of a Keras model, images are uint8 (n, size, size, 1). Raises UserError if
+    the model has no review policy.
     """
     if not predictor.policy:
         raise UserError(f"{predictor.name} has no thresholds: run 02_training to its end")
@@ -69,23 +60,11 @@ def novelty_scores(
 
 
 def leave_one_class_out(predictor: Predictor, split: pd.DataFrame) -> pd.DataFrame:
-    """Measure how well a model detects the one class that it was trained without.
+    """Measure how well a model of `02_training` detects the class HELD_OUT_CLASS of its training.
 
-    Parameters
-    ----------
-    predictor
-        Trained by `02_training` with HELD_OUT_CLASS.
-    split
-        As `splits.read_split` returns it: the training part for neighbours, and the test part.
-
-    Returns
-    -------
-    One row for each of `novelty_scores`: held_out_class, score, auroc, fpr95.
-
-    Raises
-    ------
-    UserError
-        If the model knows all classes, or lacks more than one.
+    Neighbours are searched in the training part of the split, scores measured on its test part. One
+    row for each of `novelty_scores`: held_out_class, score, auroc, fpr95. Raises UserError if the
+    model knows all classes, or lacks more than one.
     """
     missing = sorted(set(split["label"]) - set(predictor.classes))
     if len(missing) != 1:
@@ -94,11 +73,10 @@ def leave_one_class_out(predictor: Predictor, split: pd.DataFrame) -> pd.DataFra
             "02_training with HELD_OUT_CLASS in HELD_OUT_MODELS"
         )
     [held_out] = missing
-    known = split[split["label"] != held_out]
-    training_images, _ = datasets.read_part(known, "train", predictor.classes, predictor.size)
+    train = split[(split["part"] == "train") & (split["label"] != held_out)]
     test = split[split["part"] == "test"]
     is_novel = (test["label"] == held_out).to_numpy()
-    images = datasets.read_images(test, predictor.size)
+    training_images, images = (datasets.read_images(part, predictor.size) for part in (train, test))
     rows = []
     for name, score in novelty_scores(predictor, training_images).items():
         values = score(images)
@@ -110,9 +88,7 @@ def leave_one_class_out(predictor: Predictor, split: pd.DataFrame) -> pd.DataFra
 def ood_metrics(known: np.ndarray, novel: np.ndarray) -> dict[str, float]:
     """Measure how well novelty scores separate known images from novel ones.
 
-    Returns
-    -------
-    auroc, and fpr95: the share of known images that count as novel where 95 % of novel ones do.
+    Returns auroc, and fpr95: the share of known images that count as novel where 95 % of novel do.
     """
     truth = np.repeat([0, 1], [len(known), len(novel)])
     values = np.concatenate([known, novel])
@@ -124,12 +100,7 @@ def ood_metrics(known: np.ndarray, novel: np.ndarray) -> dict[str, float]:
 
 
 def predict_groups(predictor: Predictor, groups: dict[str, list[np.ndarray]]) -> pd.DataFrame:
-    """Predict groups of images, uint8 (height, width) each.
-
-    Returns
-    -------
-    One row an image: group, novelty, accepted (bool) and confidence.
-    """
+    """Predict groups of images, uint8 (height, width): group, novelty, accepted, confidence."""
     return pd.DataFrame(
         {
             "group": name,
@@ -145,20 +116,15 @@ def predict_groups(predictor: Predictor, groups: dict[str, list[np.ndarray]]) ->
 def summarize(table: pd.DataFrame) -> pd.DataFrame:
     """Summarise `predict_groups`, whose first group is known, and separate the others from it.
 
-    Returns
-    -------
     One row a group: images, accepted (share), confidence (mean), auroc and fpr95 (`ood_metrics`).
     """
     groups = table.groupby("group", sort=False)
     summary = groups.agg(
         images=("novelty", "size"), accepted=("accepted", "mean"), confidence=("confidence", "mean")
     )
-    known = groups.get_group(summary.index[0])["novelty"].to_numpy()
-    metrics = {
-        name: ood_metrics(known, rows["novelty"].to_numpy())
-        for name, rows in groups
-        if name != summary.index[0]
-    }
+    novelty = {name: rows.to_numpy() for name, rows in groups["novelty"]}
+    known, *novel = novelty
+    metrics = {name: ood_metrics(novelty[known], novelty[name]) for name in novel}
     return summary.join(pd.DataFrame.from_dict(metrics, orient="index"))
 
 

@@ -88,55 +88,35 @@ def run(
     y: np.ndarray,
     apply: Callable = map,
 ) -> pd.DataFrame:
-    """Train and test a candidate on folds.
+    """Train and test a candidate, by its name, on folds; y are the class numbers of all images.
 
-    Parameters
-    ----------
-    model
-        Name of the candidate.
-    candidate
-        Trains on a fold, and returns the class numbers that it predicts for the test images.
-    y
-        True class numbers of all images.
-    apply
-        Applies the candidate to the folds, results in order, as `parallel_map`.
-
-    Returns
-    -------
-    One row a tested image: protocol, n_per_class, repeat, test_by_train (ratio of the images),
-    model, row (number of the image), correct (bool).
+    `apply` applies the candidate to the folds, results in order, as `parallel_map`. One row for
+    each tested image: protocol, n_per_class, repeat, test_by_train (ratio of the images), model,
+    row (number of the image), correct (bool).
     """
-    rows = []
-    for fold, predicted in zip(folds, apply(candidate, folds), strict=True):
-        rows.append(
-            pd.DataFrame(
-                {
-                    "protocol": fold.protocol,
-                    "n_per_class": fold.n_per_class,
-                    "repeat": fold.repeat,
-                    "test_by_train": len(fold.test) / len(fold.train),
-                    "model": model,
-                    "row": fold.test,
-                    "correct": predicted == y[fold.test],
-                }
-            )
+    tables = [
+        pd.DataFrame(
+            {
+                "protocol": fold.protocol,
+                "n_per_class": fold.n_per_class,
+                "repeat": fold.repeat,
+                "test_by_train": len(fold.test) / len(fold.train),
+                "model": model,
+                "row": fold.test,
+                "correct": predicted == y[fold.test],
+            }
         )
-    return pd.concat(rows, ignore_index=True)
+        for fold, predicted in zip(folds, apply(candidate, folds), strict=True)
+    ]
+    return pd.concat(tables, ignore_index=True)
 
 
 def summarize(per_image: pd.DataFrame) -> pd.DataFrame:
-    """Summarise outcomes by protocol, training images a class, and model.
+    """Summarise what `run` returns by protocol, training images a class, and model.
 
-    Parameters
-    ----------
-    per_image
-        As `run` returns it.
-
-    Returns
-    -------
-    Columns protocol, n_per_class, model, repeats, accuracy (mean of the repeats), sd (of the
-    repeats), low and high: the 95 % interval, Wilson's where each image is tested once, else
-    Student's over the repeats; these share images, so it is narrower than that for new steel.
+    Columns are these, repeats, accuracy (mean of the repeats), sd (of the repeats), low and high:
+    the 95 % interval, Wilson's where each image is tested once, else Student's over the repeats;
+    these share images, so it is narrower than that for new steel.
     """
     keys = ["protocol", "n_per_class", "model"]
     largest = per_image.groupby("protocol")["n_per_class"].transform("max")
@@ -154,16 +134,10 @@ def pairwise_tests(per_image: pd.DataFrame) -> pd.DataFrame:
     Where each image is tested once: McNemar's exact test on the images that only one of the two
     classifies correctly. Where that is repeated with other seeds, a model is correct on an image if
     the majority of its repeats is; an image on which they tie counts for neither model. Else: the
-    corrected resampled t-test (Nadeau and Bengio, Machine Learning 52, 2003).
+    corrected resampled t-test (Nadeau and Bengio, Machine Learning 52, 2003). The learning curve is
+    passed over.
 
-    Parameters
-    ----------
-    per_image
-        As `run` returns it; the learning curve is passed over.
-
-    Returns
-    -------
-    Columns protocol, better, worse, difference (of the accuracies), p.
+    Columns are protocol, better, worse, difference (of the accuracies), p.
     """
     rows = []
     tested = per_image[per_image["protocol"] != CURVE]
@@ -214,10 +188,9 @@ def _accuracy(protocol: str, rows: pd.DataFrame) -> dict:
 
 def _mcnemar(better: pd.Series, worse: pd.Series) -> float:
     """Return the p-value of two models that are correct or not (indices repeat and row)."""
-    shares = [correct.groupby("row").mean() for correct in (better, worse)]
-    decided = (shares[0] != 0.5) & (shares[1] != 0.5)
-    first, second = (share[decided] > 0.5 for share in shares)
-    gains, losses = int((first & ~second).sum()), int((~first & second).sum())
+    first, second = (correct.groupby("row").mean() - 0.5 for correct in (better, worse))
+    gains = int(((first > 0) & (second < 0)).sum())
+    losses = int(((first < 0) & (second > 0)).sum())
     return float(stats.binomtest(gains, gains + losses).pvalue) if gains + losses else 1.0
 
 

@@ -2,6 +2,7 @@
 
 import zlib
 from collections.abc import Sequence
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +11,8 @@ from tqdm.auto import tqdm
 
 from nbutils.data import corruptions
 from nbutils.data.images import resize
+from nbutils.evaluation import metrics
+from nbutils.inference import batch
 from nbutils.inference.predictor import Predictor
 from nbutils.uncertainty import conformal, drift
 from nbutils.uncertainty.calibration import calibration_metrics, reliability, temperature_scale
@@ -33,11 +36,7 @@ class Cell(NamedTuple):
 
 def cells() -> list[Cell]:
     """Return what is measured: clean, each family at each severity, and white noise by its SNR."""
-    families = [
-        Cell(family, severity)
-        for family in corruptions.FAMILIES
-        for severity in corruptions.SEVERITIES
-    ]
+    families = [Cell(*pair) for pair in product(corruptions.FAMILIES, corruptions.SEVERITIES)]
     return [Cell(CLEAN, 0), *families, *(Cell(WHITE_NOISE, snr_db=snr) for snr in SNRS)]
 
 
@@ -49,24 +48,13 @@ def measure(
 ) -> dict[str, pd.DataFrame]:
     """Run models on corrupted images, the same for each.
 
-    Images are corrupted at their own size, as a camera would, and resized after.
-
-    Parameters
-    ----------
-    predictors
-        The models, by a name for each.
-    grays
-        uint8 arrays (height, width).
-    labels
-        True classes.
-    seed
-        Of the corruptions.
+    Images, uint8 (height, width), are corrupted at their own size, as a camera would, and resized
+    after; the seed is that of the corruptions.
 
     Returns
     -------
-    By the same names, one row for each image in each of `cells`: family, severity, snr_db, label;
-    decision and novelty, where the model has a review policy; and `p_<class>`, probabilities before
-    calibration.
+    By the name of each model, one row for each image in each of `cells`: family, severity, snr_db,
+    label (true class), decision, novelty, and `p_<class>`, probabilities before calibration.
     """
     tables: dict[str, list[pd.DataFrame]] = {name: [] for name in predictors}
     for cell in tqdm(cells(), desc="Corrupting", unit="cell", leave=False):
@@ -78,14 +66,7 @@ def measure(
 
 
 def by_cell(outputs: pd.DataFrame, temperature: float) -> pd.DataFrame:
-    """Measure the outputs of each cell.
-
-    Parameters
-    ----------
-    outputs
-        As `measure` returns them, of one model.
-    temperature
-        That calibrates them; 1 leaves them as they are.
+    """Measure the outputs (`measure`) of one model in each cell, calibrated by a temperature.
 
     Returns
     -------
@@ -95,20 +76,13 @@ def by_cell(outputs: pd.DataFrame, temperature: float) -> pd.DataFrame:
     """
     rows = []
     for cell, part in outputs.groupby(list(Cell._fields), sort=False, dropna=False):
-        probabilities, y = arrays(part, temperature)
+        probabilities, y = _calibrated(part, temperature)
         accepted = (part["decision"] == "accept").to_numpy()
         wrong = accepted & (probabilities.argmax(axis=1) != y)
         shares = {"reviewed": 1 - accepted.mean(), "wrong_accepted": wrong.mean()}
         facts = dict(zip(Cell._fields, cell, strict=True))
         rows.append({**facts, **calibration_metrics(probabilities, y), **shares})
-    return pd.DataFrame(rows).astype({"severity": "Int64", "snr_db": "Int64"})
-
-
-def arrays(outputs: pd.DataFrame, temperature: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return calibrated probabilities (images, classes) and class numbers of outputs."""
-    raw = outputs.filter(regex="^p_")
-    y = raw.columns.get_indexer(pd.Index("p_" + outputs["label"]))
-    return temperature_scale(raw.to_numpy(), temperature), y
+    return _with_integers(pd.DataFrame(rows))
 
 
 def summarize(table: pd.DataFrame) -> pd.Series:
@@ -132,58 +106,42 @@ def summarize(table: pd.DataFrame) -> pd.Series:
     )
 
 
-def clean_and_corrupted(outputs: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Return outputs for images as they are, and for images of all families and severities."""
-    by_family = outputs["family"].isin(corruptions.FAMILIES)
-    return {CLEAN: outputs[outputs["family"] == CLEAN], "corrupted": outputs[by_family]}
-
-
 def calibration_table(outputs: pd.DataFrame, temperature: float) -> pd.DataFrame:
     """Measure calibration of one model on clean and corrupted images, before and after.
 
-    Returns
-    -------
-    Index (images, calibration); accuracy, confidence, ece, brier, log_loss.
+    Returns `calibration_metrics` by (images, calibration).
     """
-    rows = {
-        (images, step): calibration_metrics(*arrays(part, value))
-        for images, part in clean_and_corrupted(outputs).items()
-        for step, value in (("before", 1.0), ("after", temperature))
-    }
+    steps = _before_and_after(outputs, temperature)
+    rows = {step: calibration_metrics(*pair) for step, pair in steps.items()}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis(["images", "calibration"])
 
 
 def reliability_tables(
     outputs: pd.DataFrame, temperature: float
 ) -> dict[tuple[str, str], pd.DataFrame]:
-    """Return `calibration.reliability` of one model by (images, step), as `calibration_table`."""
-    return {
-        (images, step): reliability(*arrays(part, value))
-        for images, part in clean_and_corrupted(outputs).items()
-        for step, value in (("before", 1.0), ("after", temperature))
-    }
+    """Return `calibration.reliability` of one model by (images, calibration)."""
+    steps = _before_and_after(outputs, temperature)
+    return {step: reliability(*pair) for step, pair in steps.items()}
 
 
 def risk_curves(outputs: pd.DataFrame, temperature: float) -> dict[str, pd.DataFrame]:
     """Return `review.risk_coverage` of one model on clean and on corrupted images."""
     return {
-        images: risk_coverage(*arrays(part, temperature))
-        for images, part in clean_and_corrupted(outputs).items()
+        images: risk_coverage(*_calibrated(part, temperature))
+        for images, part in _clean_and_corrupted(outputs).items()
     }
 
 
 def coverage_table(outputs: pd.DataFrame, policy: ReviewPolicy) -> pd.DataFrame:
     """Measure the prediction sets of one model on clean and corrupted images.
 
-    Returns
-    -------
-    Columns images, target_coverage (per cent), and what `conformal.empirical_coverage` returns, for
+    Columns are images, target_coverage (per cent), and those of `conformal.empirical_coverage`, for
     `all` and each class.
     """
     tables = []
-    for name, part in clean_and_corrupted(outputs).items():
-        probabilities, y = arrays(part, policy.thresholds.temperature)
-        classes = [str(column).removeprefix("p_") for column in part.filter(regex="^p_")]
+    classes = [str(column).removeprefix("p_") for column in outputs.filter(regex="^p_")]
+    for name, part in _clean_and_corrupted(outputs).items():
+        probabilities, y = _calibrated(part, policy.thresholds.temperature)
         for target, threshold in policy.thresholds.conformal.items():
             sets = conformal.prediction_sets(probabilities, threshold)
             table = conformal.empirical_coverage(sets, y, classes).reset_index()
@@ -200,27 +158,14 @@ def drift_detection_rates(
 ) -> pd.DataFrame:
     """Count how often drift is reported in batches of images, as they are and corrupted.
 
-    Parameters
-    ----------
-    predictor, reference
-        The model, and what `drift.fit_reference` returned for it.
-    grays
-        Images that took no part in that, uint8 (height, width).
-    n_batches
-        Drawn of each kind, of `BATCH_SIZE` images (or as many as there are).
-    seed
-        Of corruptions and draws.
-
-    Returns
-    -------
-    One row for each kind: family, severity, detection_rate (share of batches), statistic (median).
+    Images, uint8 (height, width), took no part in the fit of the reference. Of each kind,
+    `n_batches` are drawn, of `BATCH_SIZE` images (or as many as there are). One row a kind: family,
+    severity, detection_rate (share of batches), statistic (median).
     """
     rng = np.random.default_rng(seed)
-    changed = [Cell(family, each) for family in DRIFT_FAMILIES for each in DRIFT_SEVERITIES]
+    kinds = [(UNCHANGED, 0), *product(DRIFT_FAMILIES, DRIFT_SEVERITIES)]
     rows = []
-    for family, severity, _ in tqdm(
-        [Cell(UNCHANGED, 0), *changed], desc="Testing for drift", unit="kind", leave=False
-    ):
+    for family, severity in tqdm(kinds, desc="Testing for drift", unit="kind", leave=False):
         images = [
             corruptions.corrupt(gray, family, severity, rng) if severity else gray for gray in grays
         ]
@@ -238,14 +183,13 @@ def descriptor_table(
     predictor: Predictor, reference: drift.ReferenceStatistics, grays: Sequence[np.ndarray]
 ) -> pd.DataFrame:
     """Return the descriptors of images, uint8 (height, width), with their predicted classes."""
-    images = [resize(gray, predictor.size) for gray in grays]
-    probabilities, embeddings = predictor.forward(images)
-    predictions = predictor.to_predictions(probabilities, embeddings)
-    statistics = np.array([drift.image_statistics(image) for image in images])
-    scores = [(prediction.novelty, prediction.confidence) for prediction in predictions]
-    values = np.hstack([statistics, drift.project(embeddings, reference), scores])
-    table = pd.DataFrame(values, columns=list(drift.DESCRIPTORS))
-    return table.assign(predicted=[prediction.label for prediction in predictions])
+    images = (resize(gray, predictor.size) for gray in grays)
+    predictions, values = batch.predict_and_describe(predictor, images, reference)
+    return pd.DataFrame(values, columns=list(drift.PER_IMAGE)).assign(
+        novelty=[prediction.novelty for prediction in predictions],
+        confidence=[prediction.confidence for prediction in predictions],
+        predicted=[prediction.label for prediction in predictions],
+    )
 
 
 def _corrupt(gray: np.ndarray, cell: Cell, seed: tuple[int, int]) -> np.ndarray:
@@ -257,12 +201,38 @@ def _corrupt(gray: np.ndarray, cell: Cell, seed: tuple[int, int]) -> np.ndarray:
 
 def _forward(predictor: Predictor, grays: Sequence[np.ndarray], facts: dict) -> pd.DataFrame:
     """Return a model's outputs for the images of a cell."""
-    images = [resize(gray, predictor.size) for gray in grays]
-    probabilities, embeddings = predictor.forward(images)
-    if predictor.policy:
-        assessed = predictor.policy.assess(probabilities, embeddings)
-        decisions = ["review" if reasons else "accept" for reasons in assessed.reasons]
-        facts = facts | {"decision": decisions, "novelty": assessed.novelty}
+    probabilities, embeddings = predictor.forward(resize(gray, predictor.size) for gray in grays)
+    predictions = predictor.to_predictions(probabilities, embeddings)
+    facts = facts | {
+        "decision": [prediction.decision for prediction in predictions],
+        "novelty": [prediction.novelty for prediction in predictions],
+    }
     columns = [f"p_{label}" for label in predictor.classes]
-    table = pd.DataFrame(facts).join(pd.DataFrame(probabilities, columns=columns))
+    return _with_integers(pd.DataFrame(facts).join(pd.DataFrame(probabilities, columns=columns)))
+
+
+def _with_integers(table: pd.DataFrame) -> pd.DataFrame:
     return table.astype({"severity": "Int64", "snr_db": "Int64"})
+
+
+def _calibrated(outputs: pd.DataFrame, temperature: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return calibrated probabilities (images, classes) and class numbers of outputs."""
+    probabilities, y = metrics.arrays(outputs)
+    return temperature_scale(probabilities, temperature), y
+
+
+def _clean_and_corrupted(outputs: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Return outputs for images as they are, and for images of all families and severities."""
+    by_family = outputs["family"].isin(corruptions.FAMILIES)
+    return {CLEAN: outputs[outputs["family"] == CLEAN], "corrupted": outputs[by_family]}
+
+
+def _before_and_after(
+    outputs: pd.DataFrame, temperature: float
+) -> dict[tuple[str, str], tuple[np.ndarray, np.ndarray]]:
+    """Return probabilities and class numbers by (images, before or after calibration)."""
+    return {
+        (images, step): _calibrated(part, value)
+        for images, part in _clean_and_corrupted(outputs).items()
+        for step, value in (("before", 1.0), ("after", temperature))
+    }

@@ -3,9 +3,8 @@
 import csv
 import hashlib
 import time
-from collections.abc import Iterator, Sequence
-from functools import lru_cache
-from itertools import islice
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,9 @@ from nbutils.data import image_list
 from nbutils.data.images import ImageError, to_array
 from nbutils.inference.predictor import (
     BACKENDS,
+    Prediction,
     Predictor,
+    batched,
     error_row,
     find_backend,
     load_predictor,
@@ -39,31 +40,15 @@ def inspect(
     scheduler: str = "",
     processes: int | None = None,
 ) -> Path:
-    """Predict all images of some sources into `inspections.csv`.
+    """Predict all images of some sources (`image_list.list_images`) into `inspections.csv`.
 
     Started again with the same sources and model, it goes on after the last whole row. Chunks are
     read, predicted and written one after another, so memory hardly grows with the number of images.
+    See `load_predictor` for model and backend, `parallel_map` for scheduler and processes.
 
-    Parameters
-    ----------
-    sources
-        As `image_list.list_images` takes them; listed to `images.txt` at the start.
-    folder
-        Of the inspection, made if missing.
-    model, backend
-        As `load_predictor` takes them.
-    scheduler, processes
-        Who predicts, as `parallel_map` takes them.
-
-    Returns
-    -------
-    The table, in the order of the list: the columns of `row_columns`, sha256 (of the file), those
-    of `drift.PER_IMAGE`; and a notice in a SYNTHETIC run.
-
-    Raises
-    ------
-    UserError
-        If there is no such source or model, or the folder holds another inspection.
+    Returns the table's path. Its rows are in the order of the list, its columns `table_columns`,
+    and a notice in a SYNTHETIC run. Raises UserError if there is no such source or model, or the
+    folder holds another inspection.
     """
     place = runs.find_model(model).resolve()
     backend = find_backend(place, backend)
@@ -76,9 +61,10 @@ def inspect(
     if done == total:
         print(f"All {total} images of the list are inspected: remove {folder} to start anew")
         return table
-    chunks = _chunks(image_list.read_list(listed, done))
+    chunks = batched(image_list.read_list(listed, done), CHUNK)
+    predict = partial(predict_chunk, place, backend, weights)
     start = time.perf_counter()
-    results = parallel_map(ChunkPredictor(place, backend, weights), chunks, scheduler, processes)
+    results = parallel_map(predict, chunks, scheduler, processes)
     _append(results, table, columns, done, total)
     seconds = round(time.perf_counter() - start, 2)
     facts = runs.read_json(folder / runs.INSPECTION) | {"images": total - done, "seconds": seconds}
@@ -87,23 +73,8 @@ def inspect(
 
 
 def table_columns(classes: Sequence[str]) -> list[str]:
-    """Return the columns of `inspections.csv`."""
+    """Return the columns of `inspections.csv`: `row_columns`, sha256 and `drift.PER_IMAGE`."""
     return [*row_columns(classes), "sha256", *drift.PER_IMAGE]
-
-
-class ChunkPredictor:
-    """What a worker does with a chunk: predict its files by a model that it loads once.
-
-    The digest of the weights tells a worker that stays that a model was trained again.
-    """
-
-    def __init__(self, model: Path, backend: str, weights: str):
-        self.model = model, backend, weights
-
-    def __call__(self, paths: Sequence[str]) -> list[dict]:
-        """Return a row for each file."""
-        predictor, reference = _loaded(*self.model)
-        return predict_files(predictor, paths, reference)
 
 
 @lru_cache(maxsize=1)
@@ -113,34 +84,54 @@ def _loaded(
     return load_predictor(model, backend), drift.load_reference(model)
 
 
-def predict_files(
-    predictor: Predictor, paths: Sequence[str], reference: drift.ReferenceStatistics | None
-) -> list[dict]:
-    """Predict files; return a row of the table for each, with its error where it has one."""
+def predict_chunk(model: Path, backend: str, weights: str, paths: Sequence[str]) -> list[dict]:
+    """Predict files by a model that a worker loads once; return a row of the table for each.
+
+    By the digest of its weights, a worker that stays loads a model that was trained again.
+    """
+    predictor, reference = _loaded(model, backend, weights)
     files: list[tuple[str, str]] = []  # digest and error of each
-    statistics: list[tuple[float, ...]] = []
 
     def images() -> Iterator[np.ndarray]:
         for path in paths:
             image, digest, error = _read(path, predictor.size)
             files.append((digest, error))
             if image is not None:
-                statistics.append(drift.image_statistics(image))
                 yield image
 
-    probabilities, embeddings = predictor.forward(images())
-    measured = np.array(statistics, float).reshape(-1, len(drift.IMAGE_STATISTICS))
-    descriptors = np.hstack([measured, drift.project(embeddings, reference)]).tolist()
-    good = zip(predictor.to_predictions(probabilities, embeddings), descriptors, strict=True)
+    predictions, values = predict_and_describe(predictor, images(), reference)
+    readable = zip(predictions, values.tolist(), strict=True)
     rows = []
     for path, (digest, error) in zip(paths, files, strict=True):
         if error:
             row = error_row(path, error, predictor.classes)
         else:
-            prediction, values = next(good)
-            row = prediction.to_row(path) | dict(zip(drift.PER_IMAGE, values, strict=True))
+            prediction, descriptors = next(readable)
+            row = prediction.to_row(path) | dict(zip(drift.PER_IMAGE, descriptors, strict=True))
         rows.append(row | {"sha256": digest})
     return rows
+
+
+def predict_and_describe(
+    predictor: Predictor,
+    images: Iterable[np.ndarray],
+    reference: drift.ReferenceStatistics | None,
+) -> tuple[list[Prediction], np.ndarray]:
+    """Predict images, uint8 (size, size, 1) each; return also their `drift.PER_IMAGE`, a row each.
+
+    Directions are missing without a reference.
+    """
+    statistics = []
+
+    def measured() -> Iterator[np.ndarray]:
+        for image in images:
+            statistics.append(drift.image_statistics(image))
+            yield image
+
+    probabilities, embeddings = predictor.forward(measured())
+    table = np.array(statistics, float).reshape(-1, len(drift.IMAGE_STATISTICS))
+    values = np.hstack([table, drift.project(embeddings, reference)])
+    return predictor.to_predictions(probabilities, embeddings), values
 
 
 def _read(path: str, size: int) -> tuple[np.ndarray | None, str, str]:
@@ -159,12 +150,12 @@ def _append(
 ) -> None:
     """Write rows as they come, chunk by chunk."""
     bar = tqdm(total=total, initial=done, desc="Inspecting", unit="image")
+    notice = {NOTICE: "SYNTHETIC"} if NOTICE in columns else {}
     with bar, table.open("a", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns, lineterminator="\n", restval="")
         for rows in results:
             for row in rows:
-                cells = {name: _cell(value) for name, value in row.items()}
-                writer.writerow(cells | ({NOTICE: "SYNTHETIC"} if NOTICE in columns else {}))
+                writer.writerow({name: _cell(value) for name, value in row.items()} | notice)
             file.flush()
             bar.update(len(rows))
 
@@ -188,18 +179,18 @@ def _start_or_resume(sources: Sequence[str], folder: Path, model: Path, backend:
         "backend": backend,
         "weights": weights,
     }
-    if (folder / runs.INSPECTION).exists():
-        before = runs.read_json(folder / runs.INSPECTION)
-        if any(before.get(key) != value for key, value in facts.items()):
-            raise UserError(
-                f"{folder} holds an inspection of {', '.join(before.get('sources', []))} by "
-                f"{before.get('model')} ({before.get('backend')}): choose another RUN, or remove "
-                "that folder"
-            )
+    if not (folder / runs.INSPECTION).exists():
+        _write_list(sources, folder)
+        (folder / runs.INSPECTIONS).unlink(missing_ok=True)
+        runs.write_json(facts, folder / runs.INSPECTION)
         return weights
-    _write_list(sources, folder)
-    (folder / runs.INSPECTIONS).unlink(missing_ok=True)
-    runs.write_json(facts, folder / runs.INSPECTION)
+    before = runs.read_json(folder / runs.INSPECTION)
+    if any(before.get(key) != value for key, value in facts.items()):
+        raise UserError(
+            f"{folder} holds an inspection of {', '.join(before.get('sources', []))} by "
+            f"{before.get('model')} ({before.get('backend')}): choose another RUN, or remove "
+            "that folder"
+        )
     return weights
 
 
@@ -217,22 +208,15 @@ def _write_list(sources: Sequence[str], folder: Path) -> None:
 
 def _whole_rows(table: Path, columns: list[str]) -> int:
     """Return how many whole rows a table has; cut off a row that was being written."""
-    if not table.exists():
-        with table.open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file, lineterminator="\n").writerow(columns)
-        return 0
+    table.touch()
     with table.open("rb+") as lines:
         whole, rows = 0, 0
         for line in lines:
             if line.endswith(b"\n"):
                 whole, rows = whole + len(line), rows + 1
         lines.truncate(whole)
-    if not rows:
-        table.unlink()
-        return _whole_rows(table, columns)
-    return rows - 1
-
-
-def _chunks(paths: Iterator[str]) -> Iterator[list[str]]:
-    while chunk := list(islice(paths, CHUNK)):
-        yield chunk
+    if rows:
+        return rows - 1
+    with table.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file, lineterminator="\n").writerow(columns)
+    return 0

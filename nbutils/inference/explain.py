@@ -33,49 +33,31 @@ def activation_maps(
 
 
 def explainer(model: "keras.Model", method: str = FUSED) -> Callable:
-    """Prepare activation maps of a model.
+    """Prepare activation maps of a functional model, [0, 255] to softmax, by one of `METHODS`.
 
     Grad-CAM (Selvaraju et al., ICCV 2017, arXiv:1610.02391), Grad-CAM++ (Chattopadhay et al., WACV
     2018, arXiv:1710.11063) and Score-CAM (Wang et al., CVPRW 2020, arXiv:1910.01279) read the last
     maps of the network; LayerCAM (Jiang et al., IEEE TIP 30, 2021) reads finer ones. `FUSED` is the
     product of Grad-CAM, which is specific to the class, and LayerCAM, which is finer in place.
 
-    Parameters
-    ----------
-    model
-        Functional, images in [0, 255] to softmax probabilities.
-    method
-        One of `METHODS`.
-
-    Returns
-    -------
-    Function of images, uint8 (n, size, size, 1), and the class number y (int) to explain for each;
-    it returns float32 maps in [0, 1], shape (n, size, size), all zero where there is no evidence
-    for the class.
-
-    Raises
-    ------
-    UserError
-        If there is no such method.
+    Returns a function of images, uint8 (n, size, size, 1), and the class number y (int) to explain
+    for each; its maps are float32 in [0, 1], (n, size, size), all zero where there is no evidence
+    for the class. Raises UserError if there is no such method.
     """
     if method not in METHODS:
         raise UserError(f"METHOD {method!r} is unknown: choose one of {', '.join(METHODS)}")
     if method == FUSED:
         coarse, fine = explainer(model, "Grad-CAM"), explainer(model, "LayerCAM")
         return lambda images, y: _rescale(coarse(images, y) * fine(images, y))
-    cam, layer, batch_size, options = _library_method(model, method)
-    options |= {"penultimate_layer": layer, "seek_penultimate_conv_layer": False}
+    cam, batch_size = _library_method(model, method)
 
     def compute(images: np.ndarray, y: np.ndarray) -> np.ndarray:
         starts = range(0, len(images), batch_size)
         bar = tqdm(starts, desc=method, unit="batch", leave=False, disable=len(starts) == 1)
         with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():  # of Score-CAM
             warnings.filterwarnings("ignore", message="The structure of `inputs`")
-            parts = [
-                _run(cam, images[at : at + batch_size], y[at : at + batch_size], options)
-                for at in bar
-            ]
-        return np.concatenate(parts)
+            batches = (slice(at, at + batch_size) for at in bar)
+            return np.concatenate([cam(images[each], y[each]) for each in batches])
 
     return compute
 
@@ -98,16 +80,8 @@ class Explainer:
     def heatmaps(self, grays: Sequence[np.ndarray], labels: Sequence[str]) -> np.ndarray:
         """Compute the map of a class for each image; many at once take less time.
 
-        Parameters
-        ----------
-        grays
-            One image or more, uint8 (height, width) each.
-        labels
-            Name of a class for each.
-
-        Returns
-        -------
-        float32 array in [0, 1], shape (images, size, size) of the model's input.
+        Images are uint8 (height, width), one or more, labels the names of their classes, maps
+        float32 in [0, 1], shape (images, size, size) of the model's input.
         """
         with self._lock:  # tf-keras-vis is not safe for two threads
             predictor, compute = self._loaded
@@ -120,8 +94,8 @@ class Explainer:
         return predictor, explainer(predictor.model)
 
 
-def _library_method(model: "keras.Model", method: str) -> tuple[Callable, str, int, dict]:
-    """Return a method of tf-keras-vis, the layer it reads, images at once, and its options."""
+def _library_method(model: "keras.Model", method: str) -> tuple[Callable, int]:
+    """Return a method of tf-keras-vis, as a function of images and y, and images at once."""
     from nbutils.models import networks  # imports Keras quietly, which tf_keras_vis would not
 
     # isort: split
@@ -130,6 +104,7 @@ def _library_method(model: "keras.Model", method: str) -> tuple[Callable, str, i
     from tf_keras_vis.layercam import Layercam
     from tf_keras_vis.scorecam import Scorecam
     from tf_keras_vis.utils.model_modifiers import ReplaceToLinear
+    from tf_keras_vis.utils.scores import CategoricalScore
 
     kind, layer, batch_size, options = {
         "Grad-CAM": (Gradcam, networks.last_maps, BATCH_SIZE, {}),
@@ -137,14 +112,13 @@ def _library_method(model: "keras.Model", method: str) -> tuple[Callable, str, i
         "LayerCAM": (Layercam, networks.finer_maps, BATCH_SIZE, {}),
         "Score-CAM": (Scorecam, networks.last_maps, 1, {"max_N": SCORED_CHANNELS}),  # per image
     }[method]
+    read = {"penultimate_layer": layer(model), "seek_penultimate_conv_layer": False}
     cam = kind(model, model_modifier=ReplaceToLinear(), clone=True)
-    return cam, layer(model), batch_size, options
 
+    def compute(images: np.ndarray, y: np.ndarray) -> np.ndarray:
+        return cam(CategoricalScore(y.tolist()), images.astype(np.float32), **read, **options)
 
-def _run(cam: Callable, images: np.ndarray, y: np.ndarray, options: dict) -> np.ndarray:
-    from tf_keras_vis.utils.scores import CategoricalScore
-
-    return cam(CategoricalScore(y.tolist()), images.astype(np.float32), **options)
+    return compute, batch_size
 
 
 def _rescale(maps: np.ndarray) -> np.ndarray:

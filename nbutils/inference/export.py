@@ -1,6 +1,8 @@
 """Keras models as predictors, and as files for the LiteRT runtime."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,19 +21,8 @@ from nbutils.uncertainty.review import ReviewPolicy
 ops = keras.ops
 
 
-class KerasNetwork:
-    """A Keras model that answers batch after batch."""
-
-    def __init__(self, model: keras.Model):
-        self._model = model
-
-    def map(self, batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        """Run batches one after the other."""
-        return (self._model.predict_on_batch(batch) for batch in batches)
-
-
 def with_embedding(model: keras.Model) -> keras.Model:
-    """Return the network that answers with one row an image: probabilities, then the embedding.
+    """Return the network whose output is one row an image: probabilities, then the embedding.
 
     The embedding is what novelty is measured in: mean and deviation of the channels in the middle
     of the network.
@@ -50,22 +41,14 @@ def keras_predictor(
     policy: ReviewPolicy | None = None,
 ) -> Predictor:
     """Make a predictor of a Keras model; arguments as `Predictor` takes them."""
-    network = KerasNetwork(with_embedding(model))
+    network = partial(map, with_embedding(model).predict_on_batch)
     return Predictor(network, classes, name, model.input_shape[1], tta_views, policy, model)
 
 
 def to_litert(predictor: Predictor, file: Path) -> Predictor:
     """Write a Keras predictor's network to a `.tflite` file; return the predictor that runs it."""
     write_litert(with_embedding(predictor.model), file)
-    return Predictor(
-        LiteRTNetwork(file),
-        predictor.classes,
-        predictor.name,
-        predictor.size,
-        predictor.tta_views,
-        predictor.policy,
-        predictor.model,
-    )
+    return replace(predictor, network=LiteRTNetwork(file).map)
 
 
 def write_litert(model: keras.Model, file: Path) -> None:
@@ -79,13 +62,12 @@ def write_litert(model: keras.Model, file: Path) -> None:
     traced = tf.function(lambda image: model(image, training=False), input_signature=[signature])
     holder = tf.Module()
     holder.weights = [weight.value for weight in model.weights]
+    function = traced.get_concrete_function()
     logger = tf.get_logger()
     level = logger.level
     logger.setLevel("ERROR")
     try:
-        converter = tf.lite.TFLiteConverter.from_concrete_functions(
-            [traced.get_concrete_function()], holder
-        )
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([function], holder)
         with runs.atomic_write(file) as tmp:
             tmp.write_bytes(converter.convert())
     finally:
@@ -95,14 +77,7 @@ def write_litert(model: keras.Model, file: Path) -> None:
 def export(model: Path) -> pd.DataFrame:
     """Write the `.tflite` file of a model, and how it compares with Keras to `export.csv`.
 
-    Parameters
-    ----------
-    model
-        Folder in a run with a split, whose test images are compared.
-
-    Returns
-    -------
-    As `compare` does.
+    The folder lies in a run with a split, whose test images are compared. Returns `compare`.
     """
     predictor = load_predictor(model, "keras")
     split = splits.read_split(model.parent)
@@ -125,19 +100,14 @@ def compare(model: Path, test: pd.DataFrame) -> pd.DataFrame:
     for backend, file in BACKENDS.items():
         predictor = load_predictor(model, backend)
         predictions = predictor.predict_arrays(datasets.read_images(test, predictor.size))
-        probabilities = np.array([list(one.probabilities.values()) for one in predictions])
+        probabilities = np.array([list(each.probabilities.values()) for each in predictions])
         y = test["label"].map(predictor.classes.index).to_numpy()
         expected = probabilities if expected is None else expected
-        metrics = calibration_metrics(probabilities, y)
-        rows.append(
-            {
-                "backend": backend,
-                "accuracy": metrics["accuracy"],
-                "ece": metrics["ece"],
-                "accepted": np.mean([one.decision == "accept" for one in predictions]),
-                "agreement": np.mean(probabilities.argmax(axis=1) == expected.argmax(axis=1)),
-                "difference": np.abs(probabilities - expected).max(),
-                "size_mb": (model / file).stat().st_size / 2**20,
-            }
-        )
-    return pd.DataFrame(rows)
+        facts = {
+            "accepted": np.mean([each.decision == "accept" for each in predictions]),
+            "agreement": np.mean(probabilities.argmax(axis=1) == expected.argmax(axis=1)),
+            "difference": np.abs(probabilities - expected).max(),
+            "size_mb": (model / file).stat().st_size / 2**20,
+        }
+        rows.append({"backend": backend, **calibration_metrics(probabilities, y), **facts})
+    return pd.DataFrame(rows).drop(columns=["confidence", "brier", "log_loss"])

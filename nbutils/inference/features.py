@@ -18,18 +18,9 @@ def extract(backbone: keras.Model, images: np.ndarray) -> np.ndarray:
     """Return the features of images in all eight symmetries, from the cache where it has them.
 
     The cache is a file in `outputs/cache` for each backbone, size and weights, and knows each image
-    by its pixels. What is missing or unreadable there is computed.
-
-    Parameters
-    ----------
-    backbone
-        As `networks.feature_extractor` returns it.
-    images
-        uint8, shape (images, size, size, 1).
-
-    Returns
-    -------
-    float32 array of shape (images, 8, channels).
+    by its pixels. What is missing or unreadable there is computed. The backbone is one of
+    `networks.feature_extractor`, images are uint8, (images, size, size, 1), and features float32,
+    (images, 8, channels).
     """
     file = cache_file(backbone)
     cached = _read_cache(file)

@@ -4,8 +4,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from queue import SimpleQueue
-from threading import Lock
+from threading import Lock, local
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
@@ -24,13 +23,13 @@ class LiteRTNetwork:
     """
 
     def __init__(self, file: Path):
-        self._file = str(file)
-        self._single = _Interpreter(self._file, usable_cores())
-        self._pool: ThreadPoolExecutor | None = None
-        self._idle: SimpleQueue = SimpleQueue()
-        self._pool_lock = Lock()
+        self._single = _Interpreter(file, usable_cores())
+        self._own = local()  # the interpreter of each thread of the pool
+        self._pool = ThreadPoolExecutor(
+            usable_cores(), initializer=_prepare, initargs=(self._own, file)
+        )
         self.size = self._single.size  # pixels, side of the input
-        self.width = self._single.width  # values that an image is answered with
+        self.width = self._single.width  # values of the output of an image
 
     def map(self, batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         """Run batches side by side, their outputs in order: float32 (batch, channels)."""
@@ -39,34 +38,27 @@ class LiteRTNetwork:
             if len(batch) == 1 and not running:
                 yield self._single.run(batch)
                 continue
-            running.append(self._get_pool().submit(self._run, batch))
+            running.append(self._pool.submit(self._run, batch))
             if len(running) > 2 * usable_cores():
                 yield running.popleft().result()
         yield from (future.result() for future in running)
 
-    def _get_pool(self) -> ThreadPoolExecutor:
-        with self._pool_lock:
-            if not self._pool:
-                for _ in range(usable_cores()):
-                    self._idle.put(_Interpreter(self._file, threads=1))
-                self._pool = ThreadPoolExecutor(usable_cores())
-            return self._pool
-
     def _run(self, batch: np.ndarray) -> np.ndarray:
-        interpreter = self._idle.get()
-        try:
-            return interpreter.run(batch)
-        finally:
-            self._idle.put(interpreter)
+        return self._own.interpreter.run(batch)
+
+
+def _prepare(own: local, file: Path) -> None:
+    """Give a thread its interpreter; no method, for the thread would keep its network alive."""
+    own.interpreter = _Interpreter(file, threads=1)
 
 
 class _Interpreter:
     """LiteRT's interpreter on some threads, for one caller at a time."""
 
-    def __init__(self, file: str, threads: int):
+    def __init__(self, file: Path, threads: int):
         try:
             with suppress_stderr():
-                self._interpreter = Interpreter(file, num_threads=threads)
+                self._interpreter = Interpreter(str(file), num_threads=threads)
                 self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise UserError(

@@ -1,11 +1,11 @@
 """From the bytes of image files to predictions, and whether a person should review them."""
 
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import compress, islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -21,14 +21,19 @@ NO_POLICY = (f"the model has no thresholds to review it by: run {runs.WRITTEN_BY
 SEPARATOR = "; "  # between the reasons, and the members of a prediction set, of a row
 
 
+# From batches of images (n, size, size, 1) in [0, 255] to their outputs, in order: a row for each
+# image, probabilities, then the embedding (`export.with_embedding`).
+Network = Callable[[Iterable[np.ndarray]], Iterator[np.ndarray]]
+
+
 @dataclass(frozen=True)
 class Prediction:
-    """What a model says of one image."""
+    """What a model predicts for one image."""
 
     probabilities: dict[str, float]  # by class name, sum 1
     novelty: float = np.nan  # about 1 for images like those of training; higher is less like them
     prediction_set: tuple[str, ...] = ()  # classes that hold the true one 95 times in 100
-    reasons: tuple[str, ...] = NO_POLICY  # why a person should review it, in words
+    reasons: tuple[str, ...] = NO_POLICY  # why a person should review it
 
     @property
     def label(self) -> str:
@@ -50,14 +55,9 @@ class Prediction:
         return sorted(self.probabilities.items(), key=lambda item: -item[1])[:k]
 
     def to_row(self, path: str | Path, label: str = "") -> dict[str, Any]:
-        """Return the row that every table has of an image; its keys are `row_columns`.
+        """Return the row that every table has of an image, with its true class if that is known.
 
-        Parameters
-        ----------
-        path
-            Of the image.
-        label
-            Its true class, where it is known.
+        Its keys are `row_columns`.
         """
         return {
             "path": str(path),
@@ -79,79 +79,34 @@ def row_columns(classes: Iterable[str]) -> list[str]:
     return [*facts, "prediction_set", *(f"p_{name}" for name in classes), "error"]
 
 
-def error_row(path: str | Path, error: str, classes: Iterable[str], label: str = "") -> dict:
+def error_row(path: str | Path, error: str, classes: Iterable[str]) -> dict[str, str]:
     """Return the row of an image that could not be read."""
-    empty = dict.fromkeys(row_columns(classes), "")
-    return empty | {"path": str(path), "label": label, "error": error}
+    return dict.fromkeys(row_columns(classes), "") | {"path": str(path), "error": error}
 
 
-class Network(Protocol):
-    """Runs batches of images (n, size, size, 1) in [0, 255].
-
-    Returns a row for each image: probabilities, then the embedding (`export.with_embedding`).
-    """
-
-    def map(self, batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        """Run batches, their outputs in order."""
-        ...
-
-
+@dataclass(eq=False)
 class Predictor:
-    """A network with its class names, and the policy that decides which answers are reviewed.
+    """A network with its class names, and the policy that decides which predictions are reviewed.
 
-    Parameters
-    ----------
-    network
-        That answers.
-    classes
-        Names, in the order of the probabilities.
-    name
-        Of the model.
-    size
-        Side of the network's input in pixels.
-    tta_views
-        Test-time augmentation: with 8, the probabilities of an image are the means over its turns
-        and mirrorings.
-    policy
-        Calibrates and reviews; without it, every decision is `review`.
-    model
-        The Keras model behind the network, for activation maps.
+    Test-time augmentation: with 8 views, the probabilities of an image are the means over its turns
+    and mirrorings.
     """
 
-    def __init__(
-        self,
-        network: Network,
-        classes: Sequence[str],
-        name: str,
-        size: int,
-        tta_views: int = 1,
-        policy: ReviewPolicy | None = None,
-        model: Any = None,
-    ):
-        self.network = network
-        self.classes = tuple(classes)
-        self.name = name
-        self.size = size
-        self.tta_views = tta_views
-        self.policy = policy
-        self.model = model
+    network: Network
+    classes: Sequence[str]  # names, in the order of the probabilities
+    name: str  # of the model
+    size: int  # pixels, side of the network's input
+    tta_views: int = 1
+    policy: ReviewPolicy | None = None  # calibrates and reviews; without, all is reviewed
+    model: Any = None  # the Keras model behind the network, for activation maps
 
     def predict(
         self, images: Sequence[bytes], names: Sequence[str] | None = None
     ) -> list[Prediction]:
-        """Classify images given as the bytes of their files.
+        """Classify images given as the bytes of their JPEG, PNG, BMP or TIFF files.
 
-        Parameters
-        ----------
-        images
-            Contents of JPEG, PNG, BMP or TIFF files.
-        names
-            What errors call them; default `image 1`, `image 2`, ...
-
-        Raises
-        ------
-        ImageError
-            If one of them cannot be read; nothing is predicted then.
+        Raises ImageError if one of them cannot be read; it calls them by `names`, or `image 1`,
+        `image 2`, ...
         """
         names = names or [f"image {number}" for number in range(1, len(images) + 1)]
         return self.predict_arrays(
@@ -165,34 +120,23 @@ class Predictor:
     def forward(
         self, images: Iterable[np.ndarray], tta_views: int | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the output of the network, before it is calibrated.
+        """Return the output of the network for images, uint8 (size, size, 1), before calibration.
 
-        Parameters
-        ----------
-        images
-            uint8, shape (size, size, 1) each.
-        tta_views
-            Default is the predictor's own.
-
-        Returns
-        -------
-        Probabilities, float (images, classes), means over the views; and embeddings of the images
-        as they are, float32 (images, dimensions).
+        It is probabilities, float (images, classes), means over the views (by default those of the
+        predictor), and embeddings of the images as they are, float32 (images, dimensions).
         """
         views = tta_views or self.tta_views
         batches = (
             batch if views == 1 else np.concatenate(symmetries(batch)[:views])
-            for batch in _in_batches(images, max(BATCH_SIZE // views, 1))
+            for batch in map(np.stack, batched(images, max(BATCH_SIZE // views, 1)))
         )
-        outputs = [
-            rows.reshape(views, len(rows) // views, -1) for rows in self.network.map(batches)
-        ]
-        known = len(self.classes)
+        outputs = [rows.reshape(views, len(rows) // views, -1) for rows in self.network(batches)]
+        count = len(self.classes)
         if not outputs:
-            return np.empty((0, known)), np.empty((0, 0), np.float32)
-        means = [rows[..., :known].mean(axis=0, dtype=float) for rows in outputs]
+            return np.empty((0, count)), np.empty((0, 0), np.float32)
+        means = [rows[..., :count].mean(axis=0, dtype=float) for rows in outputs]
         probabilities = np.concatenate(means)
-        embeddings = np.concatenate([rows[0, :, known:] for rows in outputs])
+        embeddings = np.concatenate([rows[0, :, count:] for rows in outputs])
         return probabilities / probabilities.sum(axis=1, keepdims=True), embeddings
 
     def to_predictions(self, probabilities: np.ndarray, embeddings: np.ndarray) -> list[Prediction]:
@@ -201,59 +145,38 @@ class Predictor:
             return []
         if not self.policy:
             return [Prediction(self._by_class(row)) for row in probabilities]
-        assessed = self.policy.assess(probabilities, embeddings)
+        each = self.policy.assess(probabilities, embeddings)
+        columns = (each.probabilities, each.novelty, each.prediction_sets, each.reasons)
         return [
-            Prediction(self._by_class(row), float(novelty), self._members(members), reasons)
-            for row, novelty, members, reasons in zip(
-                assessed.probabilities,
-                assessed.novelty,
-                assessed.prediction_sets,
-                assessed.reasons,
-                strict=True,
+            Prediction(
+                self._by_class(row), float(novelty), tuple(compress(self.classes, inside)), reasons
             )
+            for row, novelty, inside, reasons in zip(*columns, strict=True)
         ]
 
     def _by_class(self, row: np.ndarray) -> dict[str, float]:
         return dict(zip(self.classes, row.tolist(), strict=True))
 
-    def _members(self, members: np.ndarray) -> tuple[str, ...]:
-        return tuple(name for name, inside in zip(self.classes, members, strict=True) if inside)
-
 
 def load_predictor(model: str | Path | None = None, backend: str | None = None) -> Predictor:
-    """Load a trained model.
+    """Load a trained model: a folder, `run/model`, or a run (`runs.find_model`).
 
-    Parameters
-    ----------
-    model
-        As `runs.find_model` takes it: a folder, `run/model`, or a run; default the model that
-        ships.
-    backend
-        `litert`, which needs no TensorFlow, or `keras`, which alone can draw activation maps.
-        Default: `litert` where the model has been exported.
-
-    Raises
-    ------
-    UserError
-        If there is no such model, or it is damaged, or its classes do not fit.
+    The backend is `litert`, which needs no TensorFlow and is the default where the model has been
+    exported, or `keras`, which alone can draw activation maps. Raises UserError if there is no such
+    model, or it is damaged, or its classes do not fit.
     """
     folder = runs.find_model(model or DEFAULT_MODEL)
     backend = find_backend(folder, backend)
     file = folder / BACKENDS[backend]
     card = runs.read_json(folder / runs.MODEL_CARD)
     load = _load_litert if backend == "litert" else _load_keras
-    classes, policy = card.get("classes", []), load_policy(folder)
-    return load(file, classes, runs.model_name(folder), card.get("tta_views", 1), policy)
-
-
-def fastest_backend(model: Path) -> str:
-    """Return the fastest backend that a model's folder has a file for."""
-    return "litert" if (model / runs.LITERT_MODEL).exists() else "keras"
+    classes, tta_views = card.get("classes", []), card.get("tta_views", 1)
+    return load(file, classes, runs.model_name(folder), tta_views, load_policy(folder))
 
 
 def find_backend(model: Path, backend: str | None = None) -> str:
     """Return the backend that is named, or the fastest; UserError if the model lacks its file."""
-    backend = backend or fastest_backend(model)
+    backend = backend or ("litert" if (model / runs.LITERT_MODEL).exists() else "keras")
     if backend not in BACKENDS:
         raise UserError(f"backend {backend!r} is unknown: choose one of {', '.join(BACKENDS)}")
     file = model / BACKENDS[backend]
@@ -262,6 +185,13 @@ def find_backend(model: Path, backend: str | None = None) -> str:
         cure = export if backend == "litert" else runs.WRITTEN_BY[runs.KERAS_MODEL]
         raise UserError(f"{file} is missing: run {cure}")
     return backend
+
+
+def batched(items: Iterable, size: int) -> Iterator[list]:
+    """Return items in lists of a size, the last one shorter."""
+    items = iter(items)
+    while batch := list(islice(items, size)):
+        yield batch
 
 
 def _load_litert(
@@ -275,7 +205,7 @@ def _load_litert(
             f"{file} does not fit {runs.MODEL_CARD} and {runs.NOVELTY} beside it: "
             f"write it again by steel export {name}"
         )
-    return Predictor(network, classes, name, network.size, tta_views, policy)
+    return Predictor(network.map, classes, name, network.size, tta_views, policy)
 
 
 def _load_keras(file: Path, classes: Sequence[str], name: str, tta_views: int, policy) -> Predictor:
@@ -296,9 +226,3 @@ def _load_keras(file: Path, classes: Sequence[str], name: str, tta_views: int, p
             f"{len(classes)}: {cure}"
         )
     return keras_predictor(model, classes, name, tta_views, policy)
-
-
-def _in_batches(images: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:
-    images = iter(images)
-    while batch := list(islice(images, size)):
-        yield np.stack(batch)

@@ -15,6 +15,11 @@ from nbutils.runs import UserError
 from nbutils.runtime import keras
 
 LITE0 = "efficientnet_lite0"
+SHIPPED = ("mobilenetv2", 0.35)  # network and width of the model that ships
+
+
+class MissingWeights(UserError):
+    """ImageNet weights that are not at hand and cannot be downloaded."""
 
 
 def available() -> dict[str, str]:
@@ -44,24 +49,47 @@ def apply_backbone(name: str, images, alpha: float, weights: str | None = "image
     Raises
     ------
     UserError
-        If there is no such backbone, or its weights are not at hand and cannot be downloaded.
+        If there is no such backbone, or its weights are not at hand and cannot be downloaded; for
+        the network that ships, the weights that it was trained to are taken instead.
     """
     key = _key(name)
     if key == _key(LITE0):
         return _lite0(images, weights)
     constructor = _constructor(name)
-    module = sys.modules[constructor.__module__]
     options = {"alpha": alpha} if key in ("mobilenet", "mobilenetv2") else {}
+    try:
+        built = _build(constructor, images, weights, options)
+    except MissingWeights as error:
+        if (key, alpha) != SHIPPED:
+            raise
+        print(f"{error}; so the backbone of the model that ships is taken")
+        built = _build(constructor, images, None, options)
+        _load_shipped_weights(built)
+    return built.output
+
+
+def _build(constructor, images, weights: str | None, options: dict) -> keras.Model:
+    preprocess = sys.modules[constructor.__module__].preprocess_input
     with _weights_from_caches(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*input_shape. is undefined or non-square")
-        built = constructor(
+        return constructor(
             include_top=False,
             weights=weights,
             input_shape=images.shape[1:],
-            input_tensor=module.preprocess_input(images),
+            input_tensor=preprocess(images),
             **options,
         )
-    return built.output
+
+
+def _load_shipped_weights(backbone: keras.Model) -> None:
+    """Fill a backbone with the weights that the shipped model of this network was trained to."""
+    from nbutils.models import layers  # noqa: F401  registers the project's own
+
+    file = runs.SHIPPED / "mobilenet_v2" / runs.KERAS_MODEL
+    shipped = keras.saving.load_model(runs.require(file), compile=False)
+    for layer in backbone.layers:
+        if layer.weights:
+            layer.set_weights(shipped.get_layer(layer.name).get_weights())
 
 
 def _lite0(images, weights: str | None):
@@ -108,7 +136,7 @@ def _weights_from_caches() -> Iterator[None]:
                 return str(file)
         cure = f"put the file into {folders[0]}"
         if not runtime.is_reachable(origin):
-            raise UserError(
+            raise MissingWeights(
                 f"the weights {fname} are in no Keras cache and cannot be downloaded here: {cure}"
             )
         return _download(functools.partial(download, fname, origin, **options), origin, cure)
@@ -129,7 +157,7 @@ def _download(download: Callable[[], str], origin: str, cure: str) -> str:
     try:
         return download()
     except Exception as error:  # Keras raises no narrower one
-        raise UserError(f"{origin} cannot be downloaded ({error}): {cure}") from error
+        raise MissingWeights(f"{origin} cannot be downloaded ({error}): {cure}") from error
 
 
 def _cache_folders() -> list[Path]:

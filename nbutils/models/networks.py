@@ -12,6 +12,14 @@ PRETRAINED_SIZE = 224
 FILTERS = (16, 32, 64, 128, 192)  # of the custom CNN's blocks
 
 
+def default_name(data: str) -> str:
+    """Return the network that is trained on a data set of this name if the user names none.
+
+    The custom CNN needs images by the hundred; other data sets may have fewer.
+    """
+    return CUSTOM_CNN if data in ("NEU-DET", "SYNTHETIC") else "mobilenet_v2"
+
+
 def default_size(name: str) -> int:
     """Return the side of a network's input in pixels where the user names none."""
     return SIZES.get(name, PRETRAINED_SIZE)
@@ -24,6 +32,17 @@ def build(
     if name == CUSTOM_CNN:
         return custom_cnn(classes, seed, size)
     return pretrained(name, classes, seed, size, alpha, flat_field)
+
+
+def freeze_batch_norm(model: keras.Model) -> None:
+    """Have a model's batch normalisation keep its statistics when it is trained.
+
+    A head that was fitted to features under these statistics would see other features under those
+    of a batch, and the first steps would destroy what the backbone has learned.
+    """
+    for layer in model.layers:
+        if isinstance(layer, layers.BatchNormalization):
+            layer.trainable = False
 
 
 def convolution_block(x, number: int, filters: int, seed: int):

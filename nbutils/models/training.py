@@ -25,9 +25,18 @@ COMMON_SETTINGS = {
     "head": False,
     "corruption": 0.0,
     "box_weight": 0.0,
+    "freeze_batch_norm": False,
 }
 RECIPES = {CUSTOM_CNN: {"epochs": 30, "learning_rate": 2e-3, "tta_views": 8}}  # all others:
-FINE_TUNING = {"epochs": 8, "learning_rate": 2e-4, "tta_views": 1}
+FINE_TUNING = {
+    "epochs": 8,
+    "learning_rate": 1e-4,
+    "tta_views": 1,
+    "patience": 4,
+    "corruption": 1.0,
+    "freeze_batch_norm": True,
+}
+MAX_GRADIENT_NORM = 1.0  # of a step that starts from trained weights
 RULES = {  # setting -> what it has to be, in code and in words
     "epochs": (lambda value: isinstance(value, int) and value >= 0, "give a whole number"),
     "batch_size": (lambda value: isinstance(value, int) and value > 0, "give 1 or more images"),
@@ -37,6 +46,7 @@ RULES = {  # setting -> what it has to be, in code and in words
     "weight_decay": (lambda value: _is_number(value) and value >= 0, "give 0 or more"),
     "corruption": (lambda value: _is_number(value) and 0 <= value <= 1, "give 0 to 1"),
     "box_weight": (lambda value: _is_number(value) and value >= 0, "give 0 or more"),
+    "freeze_batch_norm": (lambda value: isinstance(value, bool), "give True or False"),
 }
 
 
@@ -118,7 +128,8 @@ def make_optimizer(settings: dict, n_images: int) -> keras.optimizers.Optimizer:
     Parameters
     ----------
     settings
-        `epochs`, `batch_size`, `learning_rate` (the peak) and `weight_decay`.
+        `epochs`, `batch_size`, `learning_rate` (the peak) and `weight_decay`; with `head`, steps
+        are clipped to `MAX_GRADIENT_NORM`, so that none throws trained weights away.
     n_images
         Of the training part.
     """
@@ -129,7 +140,10 @@ def make_optimizer(settings: dict, n_images: int) -> keras.optimizers.Optimizer:
         warmup_target=settings["learning_rate"],
         warmup_steps=2 * steps,
     )
-    return keras.optimizers.AdamW(schedule, weight_decay=settings["weight_decay"])
+    clipnorm = MAX_GRADIENT_NORM if settings["head"] else None
+    return keras.optimizers.AdamW(
+        schedule, weight_decay=settings["weight_decay"], clipnorm=clipnorm
+    )
 
 
 def fit(
@@ -156,19 +170,21 @@ def fit(
     settings
         As `recipe` returns them, and whatever else must not differ on resuming. With `head`, the
         weights at the start are trained already: they are then epoch 0, and may be the best. With
-        `corruption`, validation has a corrupted copy of each image too.
+        `corruption`, validation has a corrupted copy of each image too. What comes after epoch 0
+        is kept only if it is as accurate as that, on clean and on corrupted images.
     box_targets
         Of the training images, for a `BoxSupervisedModel`.
 
     Returns
     -------
-    One row an epoch: epoch, loss, accuracy, val_loss, val_accuracy, learning_rate, seconds.
+    One row an epoch: epoch, loss, accuracy, val_loss, val_accuracy, val_clean_accuracy (without
+    corrupted copies), learning_rate, seconds.
     """
     network = getattr(trainer, "network", trainer)
     state = folder / "training"
     _discard_other(state, settings | {"images": _digest(train, validation)})
     checkpoint = HistoryCheckpoint(
-        network, folder / runs.HISTORY, state, settings["epochs"], settings["patience"]
+        network, validation, folder / runs.HISTORY, state, settings["epochs"], settings["patience"]
     )
     tensorboard = keras.callbacks.TensorBoard(folder / "tensorboard", write_graph=False)
     backup = keras.callbacks.BackupAndRestore(state / "backup", double_checkpoint=True)
@@ -220,10 +236,16 @@ class HistoryCheckpoint(keras.callbacks.Callback):
     """
 
     def __init__(
-        self, network: keras.Model, history: Path, weights: Path, epochs: int, patience: int
+        self,
+        network: keras.Model,
+        validation: Arrays,
+        history: Path,
+        weights: Path,
+        epochs: int,
+        patience: int,
     ):
         super().__init__()
-        self.network = network
+        self.network, self.validation = network, validation
         self.history, self.weights, self.epochs, self.patience = history, weights, epochs, patience
         self.rows = pd.read_csv(history).to_dict("records") if history.exists() else []
         self.start = 0.0
@@ -259,7 +281,10 @@ class HistoryCheckpoint(keras.callbacks.Callback):
 
     def _enter(self, epoch: int, logs: dict) -> None:
         """Write an epoch into the history, and its weights if they are the best."""
+        images, y = self.validation
+        hits = self.network.predict(images, verbose=0).argmax(axis=1) == y
         row = {"epoch": epoch, "loss": np.nan, "accuracy": np.nan, **logs}
+        row["val_clean_accuracy"] = float(hits.mean())
         row["learning_rate"] = float(self.model.optimizer.learning_rate) if epoch else 0.0
         row["seconds"] = time.perf_counter() - self.start
         self.rows.append(row)
@@ -275,17 +300,29 @@ def best_epoch(history: pd.DataFrame, epochs: int) -> int:
     """Return the epoch with the lowest validation loss among those that count.
 
     While the learning rate is high, the validation loss jumps, and a low one is luck. So once the
-    last fifth of the schedule is reached, only its epochs and a trained start count.
+    last fifth of the schedule is reached, only its epochs and a trained start count. An epoch that
+    is less accurate than a trained start, on clean or on corrupted images, does not.
 
     Parameters
     ----------
     history
-        Columns epoch (0 for trained weights at the start) and val_loss.
+        Columns epoch (0 for trained weights at the start), val_loss, val_accuracy and
+        val_clean_accuracy.
     epochs
         Of the whole schedule.
     """
-    late = history["epoch"] > epochs * 4 // 5
-    eligible = history[late | (history["epoch"] == 0)] if late.any() else history
+    late, initial = history["epoch"] > epochs * 4 // 5, history["epoch"] == 0
+    eligible = history[late | initial] if late.any() else history
+    if initial.any():
+        start = history[initial].iloc[0]
+        clean = eligible["val_clean_accuracy"]
+        corrupted = 2 * eligible["val_accuracy"] - clean  # half of the images are as they are
+        start_corrupted = 2 * start["val_accuracy"] - start["val_clean_accuracy"]
+        tolerance = 1e-6  # of single precision
+        as_good = (clean >= start["val_clean_accuracy"] - tolerance) & (
+            corrupted >= start_corrupted - tolerance
+        )
+        eligible = eligible[as_good]
     return int(eligible["epoch"].to_numpy()[eligible["val_loss"].to_numpy().argmin()])
 
 

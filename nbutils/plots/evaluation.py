@@ -11,27 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from nbutils.data import corruptions
-from nbutils.plots.style import (
-    BOX,
-    GRAY,
-    MARKERS,
-    OTHER_BOX,
-    PALETTE,
-    complement,
-    confidence_axis,
-    heatmap,
-    label_lines,
-    label_points,
-    legend_below,
-    log_axis,
-    name_rows,
-    percent_axis,
-    plot_intervals,
-    shorten,
-    show_gray,
-)
+from nbutils.plots import style
 
-LEARNING_CURVE = "learning_curve"  # the protocol that has a figure of its own
+LEARNING_CURVE = "learning_curve"
 PROTOCOLS = {
     "fixed": "fixed split",
     "blocked": "blocked 5-fold",
@@ -41,20 +23,12 @@ N_BARS = 8  # classes of an image whose probabilities are shown
 
 
 def confusion(counts: pd.DataFrame, title: str) -> Figure:
-    """Show a confusion matrix: counts, coloured by their share of the true class.
-
-    Parameters
-    ----------
-    counts
-        Rows the true classes, columns the predicted ones, as `metrics.confusion` returns it.
-    title
-        Of the figure.
-    """
+    """Show the counts of `metrics.confusion`, coloured by their share of the true class."""
     shares = counts.div(counts.sum(axis=1).clip(lower=1), axis=0)
     side = 2.5 + max(0.4, 0.8 - 0.04 * len(counts)) * len(counts)
     figure, ax = plt.subplots(figsize=(side + 2, side))
     norm = PowerNorm(0.4, 0, 1)  # one error among many hits is seen
-    heatmap(ax, shares, counts.astype(str).where(counts > 0, ""), cmap="Blues", norm=norm)
+    style.heatmap(ax, shares, counts.astype(str).where(counts > 0, ""), cmap="Blues", norm=norm)
     ax.set(title=title, xlabel="predicted class", ylabel="true class", aspect="equal")
     bar = figure.colorbar(ax.collections[0], ax=ax, label="share of the true class", shrink=0.8)
     shown = (0, 0.01, 0.1, 0.25, 0.5, 1)
@@ -69,23 +43,12 @@ def by_class(table: pd.DataFrame) -> Figure:
     size = (12, 1.4 + 0.36 * len(table))
     figure, axes = plt.subplots(1, 3, figsize=size, sharey=True, sharex=True)
     for ax, measure in zip(axes, ("precision", "recall", "f1"), strict=True):
-        plot_intervals(ax, table, measure)
-        ax.set(title=measure.capitalize(), xlabel="value, 95 % interval")
-        percent_axis(ax.xaxis)
-    name_rows(axes[0], table.index)
+        style.plot_intervals(ax, table, measure, measure.capitalize(), "value")
     return figure
 
 
 def errors(grays: list[np.ndarray], rows: pd.DataFrame) -> Figure:
-    """Show images beside the largest of their probabilities.
-
-    Parameters
-    ----------
-    grays
-        uint8 arrays (height, width).
-    rows
-        Of `predictions.csv`: path, label, predicted, confidence, and `p_<class>`.
-    """
+    """Show images, uint8 (height, width), beside the largest probabilities of `predictions.csv`."""
     probabilities = rows.filter(regex="^p_").rename(columns=lambda name: name.removeprefix("p_"))
     bars = min(N_BARS, probabilities.shape[1])
     size = (9.5, (1 + 0.24 * bars) * len(rows) + 0.8)
@@ -94,59 +57,45 @@ def errors(grays: list[np.ndarray], rows: pd.DataFrame) -> Figure:
     for (left, right), gray, row, (_, values) in zip(
         axes, grays, rows.to_dict("records"), probabilities.iterrows(), strict=True
     ):
-        show_gray(left, gray, shorten(Path(row["path"]).stem))
-        largest = values.sort_values(ascending=False).head(bars)
-        colors = {row["label"]: BOX, row["predicted"]: OTHER_BOX}
+        style.show_gray(left, gray, style.shorten(Path(row["path"]).stem))
+        largest = values.nlargest(bars)
+        colors = {row["label"]: style.BOX, row["predicted"]: style.OTHER_BOX}
         right.barh(range(bars), largest, color=[colors.get(name, "0.75") for name in largest.index])
-        right.set_title(
-            f"{shorten(row['label'])} predicted as {shorten(row['predicted'])}", fontsize=10
-        )
+        title = f"{style.shorten(row['label'])} predicted as {style.shorten(row['predicted'])}"
+        right.set_title(title, fontsize=10)
         right.set(xlim=(0, 1.02), xlabel="probability")
-        name_rows(right, largest.index)
+        style.name_rows(right, largest.index)
         right.grid(axis="y", visible=False)
-    patches = [
-        Patch(color=BOX, label="true class"),
-        Patch(color=OTHER_BOX, label="predicted class"),
-    ]
-    figure.legend(handles=patches, loc="outside lower center", ncols=2, frameon=False)
+    patches = [Patch(color=style.BOX), Patch(color=style.OTHER_BOX)]
+    names = ["true class", "predicted class"]
+    figure.legend(patches, names, loc="outside lower center", ncols=2, frameon=False)
     return figure
 
 
 def confidence(table: pd.DataFrame, threshold: float | None = None) -> Figure:
     """Show the confidence of each prediction, the wrong ones on top.
 
-    Parameters
-    ----------
-    table
-        label, predicted and confidence of each image.
-    threshold
-        Below which a prediction is reviewed; not drawn if None.
+    `table` has label, predicted and confidence; below the threshold a prediction is reviewed.
     """
     correct = table["label"] == table["predicted"]
     figure, ax = plt.subplots(figsize=(9, 3.6))
-    for row, kind, color, marker in ((0, ~correct, OTHER_BOX, "X"), (1, correct, "C0", "o")):
+    for row, kind, color, marker in ((0, ~correct, style.OTHER_BOX, "X"), (1, correct, "C0", "o")):
         spread = 0.6 * (np.arange(kind.sum()) * 0.618 % 1 - 0.5)  # even, and the same each time
-        ax.plot(complement(table["confidence"][kind]), row + spread, marker, color=color,
+        ax.plot(style.complement(table["confidence"][kind]), row + spread, marker, color=color,
                 ms=8 - 3 * row, mec="white", mew=0.4, alpha=0.8)  # fmt: skip
-    confidence_axis(ax, complement(table["confidence"]).min())
+    style.confidence_axis(ax, style.complement(table["confidence"]).min())
     ax.set_title(f"Confidence of the predictions of {len(table)} images")
-    name_rows(ax, [f"wrong ({(~correct).sum()})", f"correct ({correct.sum()})"])
+    style.name_rows(ax, [f"wrong ({(~correct).sum()})", f"correct ({correct.sum()})"])
     if threshold is not None:
         label = f"review threshold {threshold:.4g}: left of it, a person looks"
-        ax.axvline(complement(threshold), color=GRAY, ls="--", label=label)
-        legend_below(figure, ax)
+        ax.axvline(style.complement(threshold), color=style.GRAY, ls="--", label=label)
+        style.legend_below(figure, ax)
     return figure
 
 
 def accuracies(table: pd.DataFrame) -> Figure:
-    """Show each model's accuracy with its interval, a panel for each protocol.
-
-    Parameters
-    ----------
-    table
-        As `protocols.summary` returns it; the learning curve is left out.
-    """
-    table = table[table["protocol"] != LEARNING_CURVE]
+    """Show each model's accuracy with its interval by protocol (`protocols.summary`)."""
+    table = table[table["protocol"] != LEARNING_CURVE]  # which has a figure of its own
     table = table.rename(columns={"low": "accuracy_low", "high": "accuracy_high"})
     protocols, models = table["protocol"].unique(), table["model"].unique()
     size = (max(4 * len(protocols) + 2, 7), 1.5 + 0.5 * len(models))
@@ -154,92 +103,70 @@ def accuracies(table: pd.DataFrame) -> Figure:
     figure.suptitle("Accuracy of the models by protocol")
     for ax, protocol in zip(axes[0], protocols, strict=True):
         rows = table[table["protocol"] == protocol].set_index("model").reindex(models)
-        plot_intervals(ax, rows, "accuracy")
+        style.plot_intervals(ax, rows, "accuracy", PROTOCOLS[protocol], "accuracy")
         for place, value in enumerate(rows["accuracy"]):
             if not np.isnan(value):
                 ax.annotate(f"{value:.2%}", (value, place), (0, 5), textcoords="offset points",
                             ha="center", fontsize=9)  # fmt: skip
-        ax.set(title=PROTOCOLS[protocol], xlabel="accuracy, 95 % interval")
-        percent_axis(ax.xaxis)
         ax.margins(x=0.15)
-    name_rows(axes[0, 0], models)
     return figure
 
 
 def learning_curve(table: pd.DataFrame) -> Figure:
     """Show the accuracy by the number of training images of each class (`protocols.summary`)."""
-    rows = table[table["protocol"] == LEARNING_CURVE]
-    models = rows["model"].unique()
+    rows = table[table["protocol"] == LEARNING_CURVE].sort_values("n_per_class", kind="stable")
     figure, ax = plt.subplots(figsize=(9, 5))
-    colors = sns.color_palette(PALETTE, len(models))
-    for number, (model, color) in enumerate(zip(models, colors, strict=True)):
-        line = rows[rows["model"] == model].sort_values("n_per_class")
-        ax.plot(line["n_per_class"], line["accuracy"], color=color, label=model,
-                marker=MARKERS[number % len(MARKERS)])  # fmt: skip
-        ax.fill_between(
-            line["n_per_class"], line["low"], line["high"], color=color, alpha=0.15, lw=0
-        )
-    counts = sorted(rows["n_per_class"].unique())
+    for number, (model, line) in enumerate(rows.groupby("model", sort=False)):
+        marker = style.MARKERS[number % len(style.MARKERS)]
+        x, low, high = line["n_per_class"], line["low"], line["high"]
+        ax.plot(x, line["accuracy"], color=f"C{number}", label=model, marker=marker)
+        ax.fill_between(x, low, high, color=f"C{number}", alpha=0.15, lw=0)
+    counts = rows["n_per_class"].unique()
     ax.set_xscale("log")
     ax.set_xticks(counts, counts)
     ax.minorticks_off()
-    percent_axis(ax.yaxis)
-    ax.set(
-        title="Learning curve on the test part (bands: 95 % intervals)",
-        xlabel="training images of each class (log scale)",
-        ylabel="accuracy",
-    )
-    label_lines(figure, ax)
+    style.percent_axis(ax.yaxis)
+    ax.set(title="Learning curve on the test part (bands: 95 % intervals)", ylabel="accuracy",
+           xlabel="training images of each class (log scale)")  # fmt: skip
+    style.label_lines(figure, ax)
     return figure
 
 
 def cost(table: pd.DataFrame) -> Figure:
     """Show accuracy against the time of one prediction, each model named with its file's size.
 
-    The line joins the models that no other beats in both.
-
-    Parameters
-    ----------
-    table
-        Index model; accuracy, the protocol that it was measured by, latency_ms and file_mb.
+    The line joins the models that no other beats in both. `table` has the index model and the
+    columns accuracy, protocol (that it was measured by), latency_ms and file_mb.
     """
     table = table.dropna(subset=["accuracy", "latency_ms"])
     figure, ax = plt.subplots(figsize=(9, 5))
     ordered = table.sort_values(["latency_ms", "accuracy"], ascending=[True, False])
     front = ordered[ordered["accuracy"] > ordered["accuracy"].cummax().shift(fill_value=-1)]
-    ax.plot(front["latency_ms"], front["accuracy"], drawstyle="steps-post", color=GRAY, ls=":",
-            label="Pareto front")  # fmt: skip
+    ax.plot(front["latency_ms"], front["accuracy"], drawstyle="steps-post", label="Pareto front",
+            color=style.GRAY, ls=":")  # fmt: skip
     for number, (protocol, rows) in enumerate(table.groupby("protocol", sort=False)):
-        ax.plot(rows["latency_ms"], rows["accuracy"], MARKERS[number], color=f"C{number}", ms=9,
-                label=f"accuracy by {PROTOCOLS[str(protocol)]}")  # fmt: skip
+        ax.plot(rows["latency_ms"], rows["accuracy"], style.MARKERS[number], color=f"C{number}",
+                ms=9, label=f"accuracy by {PROTOCOLS[str(protocol)]}")  # fmt: skip
     ax.set(title="Accuracy against latency (size of the model's file in brackets)", xscale="log",
            xlabel="latency of one image, from bytes to prediction (ms, log scale)",
            ylabel="accuracy")  # fmt: skip
-    log_axis(ax.xaxis)
-    percent_axis(ax.yaxis)
+    style.log_axis(ax.xaxis)
+    style.percent_axis(ax.yaxis)
     ax.margins(0.2, 0.15)
-    legend_below(figure, ax)
+    style.legend_below(figure, ax)
     names = [f"{row.Index} ({row.file_mb:.1f} MB)" for row in table.itertuples()]
-    label_points(figure, ax, table[["latency_ms", "accuracy"]].to_numpy(), names)
+    style.label_points(figure, ax, table[["latency_ms", "accuracy"]].to_numpy(), names)
     return figure
 
 
 def robustness(table: pd.DataFrame, model: str) -> Figure:
-    """Show accuracy, and confidence minus accuracy, by family and severity of corruption.
-
-    Parameters
-    ----------
-    table
-        As `robustness.by_cell` returns it.
-    model
-        Name in the title.
-    """
-    rows = table[table["family"].isin(corruptions.FAMILIES)]
+    """Show accuracy, and confidence minus accuracy, by corruption (of `robustness.by_cell`)."""
     names = {
         family: family.replace("_", " ") + " *" * (family in corruptions.HELD_OUT)
         for family in corruptions.FAMILIES
     }
-    rows = rows.assign(family=rows["family"].map(names), gap=rows["confidence"] - rows["accuracy"])
+    rows = table[table["family"].isin(names)].replace({"family": names})
+    rows["gap"] = rows["confidence"] - rows["accuracy"]
     figure, axes = plt.subplots(1, 2, figsize=(11, 1.8 + 0.32 * len(names)), sharey=True)
     figure.suptitle(f"{model} on corrupted test images (*: family not in training)")
     for ax, value, title, colors in (
@@ -248,93 +175,67 @@ def robustness(table: pd.DataFrame, model: str) -> Figure:
     ):
         grid = rows.pivot_table(value, "family", "severity", sort=False)
         grid.columns = [f"{severity:g}" for severity in grid.columns]
-        heatmap(ax, grid, (grid.round(2) + 0.0).map("{:.2f}".format), **colors)  # no -0.00
+        style.heatmap(ax, grid, (grid.round(2) + 0.0).map("{:.2f}".format), **colors)  # no -0.00
         ax.set(title=title, xlabel="severity", ylabel="")
     return figure
 
 
 def novelty_groups(table: pd.DataFrame, threshold: float, model: str) -> Figure:
-    """Show the novelty of groups of images, a dot an image, with the threshold.
+    """Show the novelty of groups of images, with the threshold.
 
-    Parameters
-    ----------
-    table
-        group and novelty.
-    threshold
-        Above which a person looks.
-    model
-        Name in the title.
+    `table` has the columns group and novelty; above the threshold a person looks.
     """
-    groups = list(dict.fromkeys(table["group"]))
+    groups = table["group"].unique()
     figure, ax = plt.subplots(figsize=(9, 1.8 + 0.42 * len(groups)))
-    data = {"data": table, "x": "novelty", "y": "group", "order": groups, "ax": ax}
-    sns.boxplot(**data, color="C0", width=0.6, fliersize=2)
-    ax.axvline(threshold, color=OTHER_BOX, ls="--", label=f"threshold {threshold:.2f}")
+    sns.boxplot(
+        table, x="novelty", y="group", order=groups, ax=ax, color="C0", width=0.6, fliersize=2
+    )
+    ax.axvline(threshold, color=style.OTHER_BOX, ls="--", label=f"threshold {threshold:.2f}")
     ax.set(title=f"{model}: novelty by group of images", xscale="log", ylabel="",
            xlabel="novelty (Mahalanobis distance; about 1 for training images)")  # fmt: skip
-    log_axis(ax.xaxis)
-    name_rows(ax, groups)
-    legend_below(figure, ax)
+    style.log_axis(ax.xaxis)
+    style.name_rows(ax, groups)
+    style.legend_below(figure, ax)
     return figure
 
 
 def leave_one_class_out(table: pd.DataFrame) -> Figure:
     """Show how well each score separates a class that training left out from the others.
 
-    Parameters
-    ----------
-    table
-        held_out_class, score and auroc.
+    `table` has the columns held_out_class, score and auroc.
     """
     grid = table.pivot_table("auroc", "score", "held_out_class", sort=False)
     grid["mean"] = grid.mean(axis=1)
     figure, ax = plt.subplots(figsize=(5 + 0.9 * grid.shape[1], 2 + 0.45 * len(grid)))
-    heatmap(ax, grid, grid.map("{:.3f}".format), cmap="cividis", vmin=0.5, vmax=1)
+    style.heatmap(ax, grid, grid.map("{:.3f}".format), cmap="cividis", vmin=0.5, vmax=1)
     ax.set(title="AUROC of the held-out class against the others", xlabel="held-out class",
            ylabel="")  # fmt: skip
     return figure
 
 
 def drift_detection(table: pd.DataFrame) -> Figure:
-    """Show how often batches raise the drift alarm, by what was done to their images.
-
-    Parameters
-    ----------
-    table
-        As `robustness.drift_detection_rates` returns it.
-    """
+    """Show how often batches raise the drift alarm, as `robustness.drift_detection_rates` tells."""
     unchanged = table.loc[table["severity"] == 0, "detection_rate"].mean()
-    grid = table[table["severity"] > 0].pivot_table(
-        "detection_rate", "family", "severity", sort=False
-    )
+    changed = table[table["severity"] > 0]
+    grid = changed.pivot_table("detection_rate", "family", "severity", sort=False)
     grid.index = grid.index.str.replace("_", " ")
     figure, ax = plt.subplots(figsize=(7.5, 1.7 + 0.42 * len(grid)))
-    heatmap(ax, grid, grid.map("{:.1%}".format), cmap="cividis", vmin=0, vmax=1)
+    style.heatmap(ax, grid, grid.map("{:.1%}".format), cmap="cividis", vmin=0, vmax=1)
     ax.set(title=f"Batches that raise the drift alarm (unchanged images: {unchanged:.1%})",
            xlabel="severity of the change", ylabel="")  # fmt: skip
     return figure
 
 
 def localization(table: pd.DataFrame, title: str) -> Figure:
-    """Show how often, and how much of, activation maps lie in the boxes, with intervals.
-
-    Parameters
-    ----------
-    table
-        As `localization.summary` returns it.
-    title
-        Of the figure.
-    """
+    """Show how often, and how much of, maps lie in boxes, as `localization.summary` tells."""
     size = (11, 2 + 0.36 * len(table))
     figure, axes = plt.subplots(1, 2, figsize=size, sharey=True)
     figure.suptitle(title)
     names = {"pointing": "Maximum of the map in a box", "energy": "Share of the map in boxes"}
     for ax, (measure, name) in zip(axes, names.items(), strict=True):
-        plot_intervals(ax, table, measure)
-        ax.plot(table["coverage"], np.arange(len(table)), "|", color=OTHER_BOX, ms=14, mew=2,
+        style.plot_intervals(ax, table, measure, name, "share")
+        ax.plot(table["coverage"], np.arange(len(table)), "|", color=style.OTHER_BOX, ms=14, mew=2,
                 label="share of the image in boxes: what chance would give")  # fmt: skip
-        ax.set(title=name, xlabel="share, 95 % interval", xlim=(0, 1.02))
-        percent_axis(ax.xaxis)
-    name_rows(axes[0], table.index)
-    legend_below(figure, axes[0])
+        ax.set_xlim(0, 1.02)
+    style.legend_below(figure, axes[0])
     return figure

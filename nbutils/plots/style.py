@@ -11,8 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from matplotlib.transforms import Bbox
+from seaborn.utils import relative_luminance
 
 from nbutils import runs
 
@@ -24,40 +25,20 @@ NAME_LENGTH = 32  # characters of a class or row that a figure shows
 CAPTION_LENGTH = 25  # of the name of a file or class above an image
 MIN_COMPLEMENT = 1e-7  # of 1 - confidence, where float32 ends
 SAME_LUMINANCE = 0.179  # of a colour on which black and white are equally easy to read (WCAG 2)
-PLACES = (  # of a label beside its point: offset in points, alignment
-    ((0, 7), "center", "bottom"),
-    ((-6, 6), "right", "bottom"),
-    ((6, 6), "left", "bottom"),
-    ((7, 0), "left", "center"),
-    ((-7, 0), "right", "center"),
-    ((0, -7), "center", "top"),
-    ((6, -6), "left", "top"),
-    ((-6, -6), "right", "top"),
-)
+PLACES = ((0, 7), (-6, 6), (6, 6), (7, 0), (-7, 0), (0, -7), (6, -6), (-6, -6))  # points, of labels
 
 
 def use_style() -> None:
     """Set the one style of all figures: white, so that they can be read on any page."""
     sns.set_theme(context="notebook", style="whitegrid", palette=PALETTE)
-    plt.rcParams.update(
-        {
-            "axes.titlesize": 12,
-            "axes.labelsize": 11,
-            "xtick.labelsize": 10,
-            "ytick.labelsize": 10,
-            "legend.fontsize": 10,
-            "figure.titlesize": 13,
-            "figure.constrained_layout.use": True,
-            "figure.constrained_layout.h_pad": 0.08,
-            "figure.constrained_layout.w_pad": 0.08,
-            "figure.facecolor": "white",
-            "figure.max_open_warning": 0,  # a figure for each of many classes is no mistake
-            "savefig.dpi": 150,
-            "savefig.facecolor": "white",
-            "savefig.bbox": "tight",
-            "savefig.pad_inches": 0.15,
-        }
-    )
+    plt.rc("axes", titlesize=12, labelsize=11)
+    plt.rc("xtick", labelsize=10)
+    plt.rc("ytick", labelsize=10)
+    plt.rc("legend", fontsize=10)
+    plt.rc("figure", titlesize=13, facecolor="white")
+    plt.rc("figure", max_open_warning=0)  # a figure for each of many classes is no mistake
+    plt.rc("figure.constrained_layout", use=True, h_pad=0.08, w_pad=0.08)
+    plt.rc("savefig", dpi=150, facecolor="white", bbox="tight", pad_inches=0.15)
 
 
 def save(figure: Figure, folder: Path, name: str) -> None:
@@ -84,10 +65,8 @@ def caption(path: str, label: str) -> str:
 
 
 def text_color(background) -> str:
-    """Return black or white, whichever is easier to read on a colour (WCAG 2 luminance)."""
-    values = np.array(to_rgb(background))
-    linear = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
-    return "black" if linear @ (0.2126, 0.7152, 0.0722) > SAME_LUMINANCE else "white"
+    """Return black or white, whichever is easier to read on a colour."""
+    return "black" if relative_luminance(background) > SAME_LUMINANCE else "white"
 
 
 def show_gray(ax: Axes, gray: np.ndarray, title: str) -> None:
@@ -95,6 +74,26 @@ def show_gray(ax: Axes, gray: np.ndarray, title: str) -> None:
     ax.imshow(gray, cmap="gray", vmin=0, vmax=255)
     ax.set_title(title, fontsize=8)
     ax.axis("off")
+
+
+def image_grid(
+    grays: Sequence[np.ndarray],
+    captions: Sequence[str],
+    columns: int,
+    title: str,
+    width: float = 2.0,
+) -> tuple[Figure, np.ndarray]:
+    """Show images in their own shape, `columns` a row, each `width` inches wide with a caption."""
+    lines = -(-len(grays) // columns)
+    shape = np.clip(np.median([gray.shape[0] / gray.shape[1] for gray in grays]), 0.2, 2)
+    size = (max(width * columns, 6), (width * shape + 0.5) * lines + 0.4)
+    figure, axes = plt.subplots(lines, columns, figsize=size, squeeze=False)
+    figure.suptitle(title)
+    for ax, gray, text in zip(axes.flat, grays, captions, strict=False):
+        show_gray(ax, gray, text)
+    for ax in axes.flat[len(grays) :]:
+        ax.axis("off")
+    return figure, axes
 
 
 def draw_boxes(ax: Axes, boxes: list, label: str) -> None:
@@ -121,65 +120,53 @@ def name_rows(ax: Axes, names: Iterable) -> None:
     ax.set_ylim(len(labels) - 0.5, -0.5)
 
 
-def plot_intervals(ax: Axes, table: pd.DataFrame, measure: str, color: str = "C0") -> None:
-    """Plot a measure and its interval, a row of a table each: columns m, `m_low`, `m_high`."""
+def plot_intervals(ax: Axes, table: pd.DataFrame, measure: str, title: str, unit: str) -> None:
+    """Plot a share with its interval in a row for each of a table: columns m, `m_low`, `m_high`."""
     values = table[measure]
     reach = [values - table[f"{measure}_low"], table[f"{measure}_high"] - values]
     reach = np.clip(np.array(reach, dtype=float), 0, None)  # rounding may make it negative
-    ax.errorbar(values, np.arange(len(table)), xerr=reach, fmt="o", capsize=3, color=color)
+    ax.errorbar(values, range(len(table)), xerr=reach, fmt="o", capsize=3, color="C0")
+    ax.set(title=title, xlabel=f"{unit}, 95 % interval")
+    percent_axis(ax.xaxis)
+    name_rows(ax, table.index)
 
 
 def heatmap(ax: Axes, grid: pd.DataFrame, texts: pd.DataFrame, **colors) -> None:
-    """Fill an axis with a table as colours, a text in each cell in the colour that can be read.
-
-    Parameters
-    ----------
-    grid, texts
-        Values, and what stands in their cells.
-    colors
-        cmap, and vmin and vmax or norm.
-    """
-    size = {"fontsize": 10 if grid.shape[1] <= 12 else 8}
+    """Fill an axis with a table as colours (cmap, vmin, vmax, norm) with a text in each cell."""
+    rows, names = ([shorten(str(name)) for name in axis] for axis in grid.axes)
+    size = {"fontsize": 10 if len(names) <= 12 else 8}
     sns.heatmap(
         grid, annot=texts, fmt="", cbar=False, linewidths=0.5, ax=ax, annot_kws=size,
-        xticklabels=False, yticklabels=False, **colors,
+        xticklabels=names, yticklabels=rows, **colors,
     )  # fmt: skip
-    mesh = ax.collections[0]
-    filled = ~np.isnan(grid.to_numpy(float)).ravel()
-    colors_of_cells = np.asarray(mesh.get_facecolor())[filled]
+    filled = grid.notna().to_numpy().ravel()
+    colors_of_cells = np.asarray(ax.collections[0].get_facecolor())[filled]
     for text, color in zip(ax.texts, colors_of_cells, strict=True):
         text.set_color(text_color(color))
-    names = [shorten(str(name)) for name in grid.columns]
+    tilt = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"}
     tilted = max(map(len, names)) > 12 or len(names) > 12
-    ax.set_xticks(np.arange(len(names)) + 0.5, names, rotation=40 if tilted else 0)
-    if tilted:
-        plt.setp(ax.get_xticklabels(), ha="right", rotation_mode="anchor")
-    rows = [shorten(str(name)) for name in grid.index]
-    ax.set_yticks(np.arange(len(rows)) + 0.5, rows, rotation=0)
+    plt.setp(ax.get_xticklabels(), **(tilt if tilted else {"rotation": 0}))
+    plt.setp(ax.get_yticklabels(), rotation=0)
     ax.grid(False)
 
 
-def legend_below(figure: Figure, ax: Axes, columns: int = 4, **options) -> None:
+def legend_below(figure: Figure, ax: Axes, columns: int = 4) -> None:
     """Put an axis' legend under the figure, where it covers no data."""
     handles, labels = ax.get_legend_handles_labels()
     columns = min(columns, len(labels))
-    figure.legend(
-        handles, labels, loc="outside lower center", ncols=columns, frameon=False, **options
-    )
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)
 
 
 def percent_axis(axis) -> None:
     """Label an axis of shares by per cents, of which there are no more than 100."""
     axis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
-    axis.set_major_formatter(
-        FuncFormatter(lambda share, _: f"{100 * share:.4g} %" if share < 1 + 1e-9 else "")
-    )
+    axis.set_major_formatter(lambda share, _: f"{100 * share:.4g} %" if share < 1 + 1e-9 else "")
 
 
 def log_axis(axis) -> None:
     """Label an axis of log scale by plain numbers."""
     axis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_major_formatter(lambda value, _: f"{value:g}")
     axis.set_minor_formatter(NullFormatter())
 
 
@@ -189,18 +176,9 @@ def complement(confidence):
 
 
 def confidence_axis(ax: Axes, least: float) -> None:
-    """Have x, which holds `complement`, run on a log scale and be read as confidence.
-
-    Parameters
-    ----------
-    ax
-        Its axis.
-    least
-        The smallest complement that is shown.
-    """
+    """Have x, which holds `complement` from `least` on, be read as confidence on a log scale."""
     nines = [10.0**-power for power in range(1, 8) if 10.0**-power >= least / 2]
-    ax.set_xscale("log")
-    ax.set_xlim(1.2, min([*nines, 0.1]) / 2)
+    ax.set(xscale="log", xlim=(1.2, min([*nines, 0.1]) / 2))
     names = ["0", "0.5", *(f"{1 - rest:.7g}" for rest in nines)]
     if least <= MIN_COMPLEMENT:
         names[-1] = f"≥ {names[-1]}"
@@ -230,27 +208,15 @@ def label_lines(figure: Figure, ax: Axes) -> None:
 def label_points(figure: Figure, ax: Axes, points: np.ndarray, names: Sequence[str]) -> None:
     """Name points (n, 2), each where its name covers no name and no point if there is room."""
     figure.draw_without_rendering()
-    taken = [
-        Bbox.from_extents(left - 4, bottom - 4, left + 4, bottom + 4)
-        for left, bottom in ax.transData.transform(points)
-    ]
+    taken = [Bbox.from_bounds(x - 4, y - 4, 8, 8) for x, y in ax.transData.transform(points)]
     for point, name in zip(points, names, strict=True):
-        notes = [
-            ax.annotate(
-                name, point, offset, textcoords="offset points", ha=horizontal, va=vertical,
-                fontsize=9,
-            )
-            for offset, horizontal, vertical in PLACES
-        ]  # fmt: skip
-        extents = [note.get_window_extent() for note in notes]
-        free = [
-            place
-            for place, extent in enumerate(extents)
-            if np.all(ax.bbox.min <= extent.min)
-            and np.all(extent.max <= ax.bbox.max)
-            and not any(extent.overlaps(other) for other in taken)
-        ]
-        chosen = free[0] if free else 0
-        taken.append(extents[chosen])
-        for note in notes[:chosen] + notes[chosen + 1 :]:
-            note.remove()
+        note = ax.annotate(name, point, PLACES[0], textcoords="offset points", fontsize=9)
+        for place in (*PLACES, PLACES[0]):  # the first again where none is free
+            across, along = np.sign(place)
+            note.set(position=place, ha=("center", "left", "right")[across],
+                     va=("center", "bottom", "top")[along])  # fmt: skip
+            extent = note.get_window_extent()
+            inside = np.all(ax.bbox.min <= extent.min) and np.all(extent.max <= ax.bbox.max)
+            if inside and not extent.count_overlaps(taken):
+                break
+        taken.append(extent)

@@ -1,0 +1,282 @@
+"""Annotations of images: Pascal VOC, COCO, YOLO and tables, read into one form.
+
+The standard library reads all four in a few lines each, and a library of detection formats would
+bring OpenCV or Matplotlib into the command line.
+"""
+
+import csv
+import io
+import json
+import math
+import re
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from nbutils.data.files import ImageIndex, image_size, read_text
+from nbutils.data.regions import Edges, Region, Regions, Report, fit
+from nbutils.runs import UserError
+
+EDGES = ("xmin", "ymin", "xmax", "ymax")
+CLASS_LISTS = ("classes.txt", "obj.names", "_darknet.labels")
+UNKNOWN = (math.nan,) * 4  # edges that cannot be read
+UNREADABLE = (ValueError, LookupError, OSError, OverflowError, RecursionError, ET.ParseError)
+
+
+def read_annotations(files: list[Path], index: ImageIndex, report: Report) -> dict[str, Regions]:
+    """Read all annotations among files: voc, coco, yolo or csv -> their regions.
+
+    Boxes are in pixels, within their image, and not empty; what had to be clipped or left out is
+    entered into `report`.
+    """
+    readers: dict[str, Callable[[list[Path], ImageIndex, Report], Regions]] = {
+        "voc": _read_voc,
+        "coco": _read_coco,
+        "yolo": _read_yolo,
+        "csv": _read_csv,
+    }
+    return {kind: fit(reader(files, index, report), report) for kind, reader in readers.items()}
+
+
+def _owner(file: Path, index: ImageIndex, report: Report) -> Path | None:
+    """Return the image of an annotation file; None, and why in `report`, if it is not one."""
+    owners = index.owners(file, file.stem)
+    if len(owners) == 1:
+        return owners[0]
+    what = f"{len(owners)} images" if owners else "no image here"
+    report.ignore(file, f"has boxes for {what}: remove it, or put it beside its image")
+    return None
+
+
+def _with_suffix(files: list[Path], *suffixes: str) -> list[Path]:
+    return [file for file in files if file.suffix.lower() in suffixes]
+
+
+def _read_voc(files: list[Path], index: ImageIndex, report: Report) -> Regions:
+    regions: Regions = {}
+    for file in _with_suffix(files, ".xml"):
+        image = _owner(file, index, report)
+        if image is None:
+            continue
+        try:
+            nodes = ET.parse(file).iter("object")
+            regions[image] = [Region(*_voc_object(node), file) for node in nodes]
+        except UNREADABLE as error:
+            report.ignore(file, f"is no Pascal VOC file ({error}): save it again")
+    return regions
+
+
+def _voc_object(node: ET.Element) -> tuple[str, Edges]:
+    left, top, right, bottom = (
+        _whole(node.findtext(f"bndbox/{edge}", ""))  # as pixels, whatever the tool wrote
+        for edge in EDGES
+    )
+    return node.findtext("name", "").strip(), (left, top, right, bottom)
+
+
+def _whole(text: str) -> float:
+    value = float(text)
+    return int(value) if math.isfinite(value) else value
+
+
+def _read_coco(files: list[Path], index: ImageIndex, report: Report) -> Regions:
+    regions: Regions = {}
+    for file in _with_suffix(files, ".json"):
+        try:
+            content = json.loads(read_text(file))
+            if isinstance(content, dict) and {"images", "annotations"} <= set(content):
+                _add_coco(content, file, index, report, regions)
+        except (*UNREADABLE, TypeError, AttributeError) as error:
+            report.ignore(file, f"is no COCO file ({error!r}): save it again")
+    return regions
+
+
+def _add_coco(
+    content: dict, file: Path, index: ImageIndex, report: Report, regions: Regions
+) -> None:
+    names = {category["id"]: str(category["name"]) for category in content["categories"]}
+    listed = {image["id"]: str(image["file_name"]) for image in content["images"]}
+    paths = _resolve(set(listed.values()), file, index, report)
+    for image in paths.values():
+        regions.setdefault(image, [])
+    n_unknown = 0
+    for annotation in content["annotations"]:
+        name, label = listed.get(annotation["image_id"]), names.get(annotation["category_id"])
+        if name is None or label is None:
+            n_unknown += 1
+        elif name in paths:
+            edges = _coco_edges(annotation.get("bbox"))
+            regions[paths[name]].append(Region(label, edges, file))
+    if n_unknown:
+        report.ignore(file, f"has {n_unknown} boxes of unknown images or classes: correct it")
+
+
+def _coco_edges(bbox: list | None) -> Edges | None:
+    """Turn (xmin, ymin, width, height) into edges; None for an annotation without a box."""
+    if bbox is None:
+        return None
+    try:
+        left, top, width, height = map(float, bbox)
+    except (TypeError, ValueError):
+        return UNKNOWN
+    return left, top, left + width, top + height
+
+
+def _resolve(
+    names: Iterable[str], source: Path, index: ImageIndex, report: Report
+) -> dict[str, Path]:
+    """Find the images that a file names; those that are not one image are reported."""
+    owners = {name: index.named(name, source) for name in names}
+    lost = [name for name, matches in owners.items() if len(matches) != 1]
+    if lost:
+        report.ignore(
+            source,
+            f"names {len(lost)} files that are not one image here (the first: {lost[0]!r}): "
+            "correct it, or copy them",
+        )
+    return {name: matches[0] for name, matches in owners.items() if len(matches) == 1}
+
+
+def _read_yolo(files: list[Path], index: ImageIndex, report: Report) -> Regions:
+    """Read a text file for each image; nothing where none of them has the form."""
+    parsed: dict[Path, list[tuple[int, list[float]]]] = {}
+    other: dict[Path, str] = {}
+    for file in _with_suffix(files, ".txt"):
+        if file.name in CLASS_LISTS or not (index.by_stem.get(file.stem) or _in_labels(file)):
+            continue
+        try:
+            parsed[file] = [
+                _yolo_line(line) for line in read_text(file).splitlines() if line.strip()
+            ]
+        except UNREADABLE as error:
+            other[file] = str(error)
+    if not any(parsed.values()):
+        return {}
+    names = _class_names(files, report)
+    for file, reason in other.items():
+        report.ignore(file, f"is no YOLO file ({reason}): save it again")
+    regions: Regions = {}
+    for file, lines in parsed.items():
+        image = _owner(file, index, report)
+        size = image_size(image) if image else None
+        if image and size:
+            regions[image] = [_yolo_region(line, size, names, file, report) for line in lines]
+    return regions
+
+
+def _in_labels(file: Path) -> bool:
+    return file.parent.name.lower() == "labels"
+
+
+def _yolo_line(line: str) -> tuple[int, list[float]]:
+    number, *values = line.split()
+    if len(values) not in (4, 5) and (len(values) < 6 or len(values) % 2):
+        raise ValueError(f"the line {line!r} has {len(values) + 1} values")
+    return int(number), [float(value) for value in values]
+
+
+def _yolo_region(
+    line: tuple[int, list[float]],
+    size: tuple[int, int],
+    names: dict[int, str],
+    file: Path,
+    report: Report,
+) -> Region:
+    """Turn a line into a region: centre and size (a confidence is dropped), or a polygon."""
+    number, values = line
+    width, height = size
+    if len(values) < 6:
+        x, y, w, h = values[:4]
+        left, top, right, bottom = x - w / 2, y - h / 2, x + w / 2, y + h / 2
+    else:
+        left, right = min(values[::2]), max(values[::2])
+        top, bottom = min(values[1::2]), max(values[1::2])
+    if names and number not in names:
+        report.ignore(file, f"names class {number}, which the list of classes lacks: correct it")
+        return Region("", None, file)
+    edges = left * width, top * height, right * width, bottom * height
+    return Region(names.get(number, str(number)), edges, file)
+
+
+def _class_names(files: list[Path], report: Report) -> dict[int, str]:
+    """Read the names of YOLO's classes; UserError where two files differ."""
+    lists = {}
+    for file in files:
+        if file.name in CLASS_LISTS:
+            lines = read_text(file).splitlines()
+            lists[file] = {n: line.strip() for n, line in enumerate(lines) if line.strip()}
+        elif file.suffix.lower() in (".yaml", ".yml"):
+            lists[file] = _yaml_names(read_text(file))
+    lists = {file: names for file, names in lists.items() if names}
+    if not lists:
+        report.notes.append("no data.yaml or classes.txt names the classes: they are numbers")
+        return {}
+    (first, names), *others = lists.items()
+    for file, rest in others:
+        if rest != names:
+            raise UserError(f"{first} and {file} name different classes: keep one of them")
+    return names
+
+
+def _yaml_names(text: str) -> dict[int, str]:
+    """Read `names:` of a data.yaml: a list or a mapping, in brackets or a line each."""
+    found = re.search(r"^names:[ \t]*(\[[^\]]*\]|\{[^}]*\}|)", text, re.MULTILINE)
+    if not found:
+        return {}
+    block = found[1][1:-1].replace("\n", " ").split(",")
+    if not found[1]:
+        lines = text[found.end() :].lstrip("\r\n #").splitlines()
+        after = re.compile(r"^\s*(-|\d+\s*:)")
+        end = next((n for n, line in enumerate(lines) if not after.match(line)), len(lines))
+        block = [line.strip().removeprefix("-") for line in lines[:end]]
+    names = {}
+    for position, item in enumerate(part for part in block if part.strip()):
+        pair = re.match(r"^\s*(\d+)\s*:\s*(.*)$", item)
+        number, name = (int(pair[1]), pair[2]) if pair else (position, item)
+        names[number] = re.sub(r"\s+#.*$", "", name).strip().strip("'\"")
+    return names
+
+
+def _read_csv(files: list[Path], index: ImageIndex, report: Report) -> Regions:
+    regions: Regions = {}
+    for file in _with_suffix(files, ".csv"):
+        try:
+            rows = _table(read_text(file))
+            if not rows or not {"path", "label"} <= set(rows[0]):
+                continue
+            paths = _resolve({row["path"] for row in rows if row["path"]}, file, index, report)
+            for row in rows:
+                if row["path"] in paths and row["label"]:
+                    region = Region(row["label"], _csv_edges(row), file)
+                    regions.setdefault(paths[row["path"]], []).append(region)
+            n_blank = sum(not row["path"] or not row["label"] for row in rows)
+            if n_blank:
+                report.ignore(file, f"has {n_blank} rows without path or label: fill them in")
+        except (csv.Error, *UNREADABLE) as error:
+            report.ignore(file, f"is no table of images ({error}): correct it")
+    return regions
+
+
+def _table(text: str) -> list[dict[str, str]]:
+    """Read a table with columns in lower case; its separator is a comma, semicolon or tab."""
+    header = text.partition("\n")[0]
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=header.count))
+    columns = [column.strip().lower() for column in next(rows, [])]
+    blank = dict.fromkeys(columns, "")
+    return [
+        blank | dict(zip(columns, (cell.strip() for cell in row), strict=False))
+        for row in rows
+        if row
+    ]
+
+
+def _csv_edges(row: dict[str, str]) -> Edges | None:
+    """Return the edges of a row; None if all are blank, not finite if some cannot be read."""
+    cells = [row.get(edge, "") for edge in EDGES]
+    if not any(cells):
+        return None
+    try:
+        left, top, right, bottom = map(float, cells)
+    except ValueError:
+        return UNKNOWN
+    return left, top, right, bottom

@@ -1,0 +1,190 @@
+"""Files below a folder: which there are, which are images, and which belong to which image."""
+
+import os
+import re
+import stat
+from itertools import takewhile
+from pathlib import Path
+
+from PIL import Image
+
+from nbutils.data.images import FORMATS, SUFFIXES
+from nbutils.runs import UserError
+
+HIDDEN = re.compile(r"^(\.|__)")
+TEXTS = (".xml", ".json", ".txt", ".csv", ".yaml", ".yml", ".names", ".md")
+UNSUPPORTED = (".webp", ".gif", ".jp2", ".heic", ".avif", ".npy")  # formats that are not read
+SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"II*\x00", b"MM\x00*")
+IMAGE_FOLDERS = {"imgs", "images", "img", "image", "jpegimages", "data"}
+SIDE_FOLDERS = {"labels", "annotations", "masks", "mask", "ground_truth", "gt"}
+PART_FOLDERS = {"train", "test", "val", "valid", "validation"}
+NEUTRAL_FOLDERS = IMAGE_FOLDERS | SIDE_FOLDERS | PART_FOLDERS  # never classes
+EXIF_ORIENTATION = 0x0112
+TURNED = (5, 6, 7, 8)  # EXIF orientations that swap width and height
+
+
+def scan(folder: Path, ignored: dict[str, str]) -> list[Path]:
+    """Return the regular files below a folder, sorted, without hidden ones.
+
+    Linked folders are followed, each folder once. What cannot be read is entered into `ignored`
+    with the reason.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder} is no folder: name the one that holds the images")
+    files: list[Path] = []
+    seen: set[tuple[int, int]] = set()
+    folders = [folder]
+    links: list[Path] = []
+    while folders or links:
+        current = folders.pop() if folders else links.pop(0)
+        for path in _list(current, seen, ignored):
+            if HIDDEN.match(path.name):
+                continue
+            if os.path.isdir(path):  # noqa: PTH112  Path.is_dir raises where access is denied
+                (links if path.is_symlink() else folders).append(path)
+            elif _is_usable(path, ignored):
+                files.append(path)
+    return sorted(files)
+
+
+def _list(folder: Path, seen: set[tuple[int, int]], ignored: dict[str, str]) -> list[Path]:
+    """List a folder that is not yet `seen`."""
+    try:
+        status = folder.stat()
+        if (status.st_dev, status.st_ino) in seen:
+            ignored[str(folder)] = f"{folder} is a link to a folder that is read already"
+            return []
+        seen.add((status.st_dev, status.st_ino))
+        return list(folder.iterdir())
+    except OSError as error:
+        ignored[str(folder)] = (
+            f"{folder} cannot be listed ({error.strerror}): give yourself access, or remove it"
+        )
+        return []
+
+
+def _is_usable(path: Path, ignored: dict[str, str]) -> bool:
+    """Tell whether a path is a regular file with a name in Unicode; a pipe is never opened."""
+    try:
+        regular = stat.S_ISREG(path.stat().st_mode)
+        reason = "" if regular else "is no regular file (a pipe or a device): remove it"
+        str(path).encode()
+    except OSError as error:
+        reason = f"cannot be read ({error.strerror}): give yourself access, or remove it"
+    except UnicodeEncodeError:
+        reason = "has a name that is not in Unicode: rename it"
+    if reason:
+        name = os.fsencode(path).decode(errors="replace")
+        ignored[name] = f"{name} {reason}"
+    return not reason
+
+
+def is_image(path: Path) -> bool:
+    """Tell an image by its suffix, or by its first bytes where the suffix says nothing."""
+    suffix = path.suffix.lower()
+    if suffix in SUFFIXES or suffix in TEXTS:
+        return suffix in SUFFIXES
+    try:
+        with path.open("rb") as file:
+            start = file.read(10)
+    except OSError:
+        return False
+    return start.startswith(SIGNATURES) or (start[:2] == b"BM" and start[6:] == bytes(4))
+
+
+def image_size(path: Path) -> tuple[int, int] | None:
+    """Return width and height in pixels, as `images.decode` will; None if it cannot be read."""
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            width, height = image.size
+            turned = image.getexif().get(EXIF_ORIENTATION) in TURNED
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return None
+    return (height, width) if turned else (width, height)
+
+
+def read_text(path: Path) -> str:
+    """Read a text file in UTF-8 or UTF-16; in Latin-1 where it is neither."""
+    data = path.read_bytes()
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return data.decode("utf-16", errors="replace")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return data.decode("latin-1")
+
+
+def class_folders(path: Path, folder: Path) -> tuple[str, ...]:
+    """Return the folders between `folder` and a file that may name a class."""
+    parts = path.relative_to(folder).parts[:-1]
+    return tuple(part for part in parts if part.strip().lower() not in NEUTRAL_FOLDERS)
+
+
+class ImageIndex:
+    """Images by name: finds the one that an annotation or a mask belongs to."""
+
+    def __init__(self, folder: Path, images: list[Path]):
+        self.folder = folder
+        self.by_stem: dict[str, list[Path]] = {}
+        self.by_name: dict[str, list[Path]] = {}
+        for image in images:
+            self.by_stem.setdefault(image.stem, []).append(image)
+            self.by_name.setdefault(image.name, []).append(image)
+
+    def owners(self, file: Path, stem: str, anywhere: bool = True) -> list[Path]:
+        """Return the images of a stem that are nearest to a file.
+
+        In the same folder; else in the one beside it (`images/` for `labels/`); else in one of the
+        same class; else anywhere, if `anywhere`.
+        """
+        same = self.by_stem.get(stem, [])
+        for key in (self._parent, self._beside, self._class):
+            matches = [image for image in same if key(image) == key(file)]
+            if matches:
+                return matches
+        return same if anywhere or not self._class(file) else []
+
+    def named(self, name: str, source: Path) -> list[Path]:
+        """Return the images that a path in a table or a COCO file may mean.
+
+        The path starts from the folder of `source` or from the data folder; else its end counts,
+        and among several images those of the part (`train`) that `source` is named by.
+        """
+        path = Path(name.strip().replace("\\", "/"))
+        matches = self.by_name.get(path.name, [])
+        exact = [match for match in matches if match in (source.parent / path, self.folder / path)]
+        if exact:
+            return exact[:1]
+        shared = [_shared_end(match, path) for match in matches]
+        matches = [match for match, n in zip(matches, shared, strict=True) if n == max(shared)]
+        if len(matches) > 1:
+            words = source.relative_to(self.folder).with_suffix("").as_posix().lower()
+            near = [match for match in matches if set(_parts(match, self.folder, words))]
+            matches = near or matches
+        return matches
+
+    def _parent(self, path: Path) -> Path:
+        return path.parent
+
+    def _beside(self, path: Path) -> tuple[str, ...]:
+        parts = path.relative_to(self.folder).parts[:-1]
+        return tuple(p for p in parts if p.lower() not in IMAGE_FOLDERS | SIDE_FOLDERS)
+
+    def _class(self, path: Path) -> tuple[str, ...]:
+        return class_folders(path, self.folder)
+
+
+def _shared_end(path: Path, other: Path) -> int:
+    """Count the last parts that two paths share."""
+    pairs = zip(reversed(path.parts), reversed(other.parts), strict=False)
+    return len(list(takewhile(lambda pair: pair[0] == pair[1], pairs)))
+
+
+def _parts(path: Path, folder: Path, words: str) -> list[str]:
+    """Return the folders of a path that are among words: `train` in `instances_train`."""
+    known = {word.rstrip("0123456789") for word in re.split(r"[\W_]+", words)}
+    return [
+        part
+        for part in path.relative_to(folder).parts[:-1]
+        if part.lower().rstrip("0123456789") in known - {""}
+    ]

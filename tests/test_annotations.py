@@ -1,0 +1,217 @@
+"""Annotations: Pascal VOC, COCO, YOLO and tables, on small SYNTHETIC folders."""
+
+import pytest
+from folders import boxes, coco, labels, reason, voc, write, write_text
+
+from nbutils.data.layouts import read_layout
+from nbutils.runs import UserError
+
+# Pascal VOC
+
+
+def test_voc_boxes_name_the_class_where_nothing_else_does(tmp_path):
+    write(tmp_path, "JPEGImages/x1.png", "JPEGImages/x2.png")
+    write_text(tmp_path / "Annotations/x1.xml", voc(("crack", 1, 1, 5, 5), ("hole", 1, 1, 20, 20)))
+    write_text(tmp_path / "Annotations/x2.xml", voc(("crack", 1, 1, 5, 5)))
+    layout = read_layout(tmp_path)
+    assert layout.kind == "voc"
+    assert [entry.label for entry in layout.entries] == ["hole", "crack"]
+    assert boxes(layout)["x1.png"] == [("crack", 1, 1, 5, 5), ("hole", 1, 1, 20, 20)]
+
+
+@pytest.mark.parametrize(
+    ("edges", "kept", "said"),
+    [
+        ((-5, 2, 9, 99), ("crack", 0, 2, 9, 40), "clipped"),
+        ((9, 20, 3, 2), ("crack", 3, 2, 9, 20), "put in order"),
+        (("inf", 2, 9, 9), None, "not finite"),
+        (("nan", 2, 9, 9), None, "not finite"),
+        ((1, 2, "1e400", 9), None, "not finite"),
+        ((5, 5, 5, 9), None, "empty"),
+        ((100, 100, 120, 120), None, "outside"),
+    ],
+)
+def test_boxes_that_do_not_fit_are_clipped_or_reported(tmp_path, edges, kept, said):
+    write(tmp_path, "crack/1.png", "hole/1.png")
+    write_text(tmp_path / "crack/1.xml", voc(("crack", *edges)))
+    layout = read_layout(tmp_path)
+    assert layout.entries[0].boxes == ([kept] if kept else [])
+    text = layout.notes[0] if kept else reason(layout, "1.xml")
+    assert said in text
+    assert "1.xml" in text
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"<annotation><object>",
+        b"",
+        b"\x00\xff\xfe",
+        b"<?xml version='1.0' encoding='martian'?><annotation/>",
+        voc(("crack", "left", 1, 2, 3)).encode(),
+    ],
+)
+def test_broken_voc_files_are_reported(tmp_path, content):
+    write(tmp_path, "crack/1.png", "hole/1.png")
+    (tmp_path / "crack/1.xml").write_bytes(content)
+    layout = read_layout(tmp_path)
+    assert len(layout.entries) == 2
+    assert "is no Pascal VOC file" in reason(layout, "1.xml")
+
+
+# COCO
+
+
+def test_coco(tmp_path):
+    write(tmp_path, *(f"images/{name}.png" for name in "abcd"))
+    annotations = [
+        (0, 0, [1, 2, 30, 10]), (0, 1, [0, 0, 15, 15]), (0, 1, [20, 20, 10, 15]),
+        (1, 0, [1, 1, 5, 5]), (3, 1, ["x", 1, 5, 5]),
+    ]  # fmt: skip
+    names = ["a.png", "b.png", "c.png", "d.png", "gone.png"]
+    write_text(tmp_path / "annotations/instances.json", coco(names, annotations))
+    layout = read_layout(tmp_path)
+    assert layout.kind == "coco"
+    assert [entry.label for entry in layout.entries] == ["hole", "crack", "hole"]
+    assert boxes(layout)["a.png"][0] == ("crack", 1, 2, 31, 12)
+    assert len(boxes(layout)["a.png"]) == 3
+    assert "no box that tells its class" in reason(layout, "c.png")
+    assert "'gone.png'" in reason(layout, "instances.json")
+    assert "not finite in d.png" in reason(layout, "instances.json")
+    layout = read_layout(tmp_path, normal_class="clean")
+    assert labels(layout)["images/c.png"] == "clean"
+    assert layout.normal_classes == ("clean",)
+
+
+def test_coco_files_of_parts_find_images_of_equal_names(tmp_path):
+    write(tmp_path, *(f"{part}2017/{n}.png" for part in ("train", "val") for n in (1, 2)))
+    for number, part in enumerate(("train", "val")):
+        content = coco(["1.png", "2.png"], [(n, number, [1, 1, 9, 9]) for n in (0, 1)])
+        write_text(tmp_path / f"annotations/instances_{part}2017.json", content)
+    assert [entry.label for entry in read_layout(tmp_path, "coco").entries] == [
+        "crack", "crack", "hole", "hole",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ["{", "[" * 100_000, '{"images": 1, "annotations": []}'])
+def test_broken_json_is_reported(tmp_path, text):
+    write(tmp_path, "crack/1.png", "hole/1.png")
+    write_text(tmp_path / "x.json", text)
+    layout = read_layout(tmp_path)
+    assert len(layout.entries) == 2
+    assert "is no COCO file" in reason(layout, "x.json")
+
+
+def test_coco_and_folders_that_differ_are_refused_and_those_that_agree_are_not(tmp_path):
+    write(tmp_path, "crack/1.png", "hole/2.png")
+    agreeing = [(0, 0, [1, 1, 9, 9]), (1, 1, [1, 1, 9, 9])]
+    write_text(tmp_path / "x.json", coco(["crack/1.png", "hole/2.png"], agreeing))
+    assert read_layout(tmp_path).entries[0].boxes == [("crack", 1, 1, 10, 10)]
+    differing = [(0, 1, [1, 1, 9, 9]), (1, 0, [1, 1, 9, 9])]
+    write_text(tmp_path / "x.json", coco(["crack/1.png", "hole/2.png"], differing))
+    with pytest.raises(UserError, match=r"'folders'.*'coco'.*LAYOUT"):
+        read_layout(tmp_path)
+    assert labels(read_layout(tmp_path, "folders"))["crack/1.png"] == "crack"
+    assert labels(read_layout(tmp_path, "coco"))["crack/1.png"] == "hole"
+
+
+def test_boxes_of_one_generic_class_take_that_of_their_image(tmp_path):
+    write(tmp_path, "crack/1.png", "hole/2.png")
+    annotations = [(0, 0, [1, 1, 9, 9]), (1, 0, [1, 1, 9, 9])]
+    names = ["C:\\mill\\crack\\1.png", "/mill/hole/2.png"]
+    write_text(tmp_path / "x.json", coco(names, annotations, ["defect"]))
+    layout = read_layout(tmp_path)
+    assert layout.kind == "folders"
+    assert [entry.boxes[0][0] for entry in layout.entries] == ["crack", "hole"]
+    assert "all boxes are called 'defect'" in layout.notes[0]
+
+
+def test_boxes_of_unknown_images_or_classes_are_reported(tmp_path):
+    write(tmp_path, "crack/1.png", "hole/2.png")
+    write_text(tmp_path / "x.json", coco(["1.png"], [(0, 9, [1, 1, 9, 9]), (7, 0, [1, 1, 9, 9])]))
+    assert "has 2 boxes of unknown" in reason(read_layout(tmp_path), "x.json")
+
+
+# YOLO
+
+
+@pytest.fixture
+def yolo(tmp_path):
+    write(tmp_path, "train/images/x1.png", "train/images/x2.png", "val/images/x1.png")
+    write_text(tmp_path / "train/labels/x1.txt", "0 0.5 0.5 0.1 0.2\n1 0.5 0.5 0.5 0.5\n")
+    write_text(tmp_path / "train/labels/x2.txt", "")
+    write_text(tmp_path / "val/labels/x1.txt", "0 0.1 0.1 0.5 0.1 0.5 0.3\n")
+    return tmp_path
+
+
+NAMES = [
+    ("data.yaml", "train: a\nnames: [crack, 'hole']\nnc: 2\n"),
+    ("data.yaml", "names:\n  - crack  # thin\n  - hole\nnc: 2\n"),
+    ("data.yaml", 'names:\n  0: crack\n  1: "hole"\n\ntrain: x\n'),
+    ("data.yaml", "names: {0: crack, 1: hole}\n"),
+    ("train/labels/classes.txt", "crack\nhole\n"),
+    ("obj.names", "crack\nhole\n"),
+]
+
+
+@pytest.mark.parametrize(("file", "text"), NAMES)
+def test_yolo(yolo, file, text):
+    write_text(yolo / file, text)
+    layout = read_layout(yolo)
+    assert layout.kind == "yolo"
+    assert labels(layout) == {"train/images/x1.png": "hole", "val/images/x1.png": "crack"}
+    assert layout.entries[0].boxes == [("crack", 27, 16, 33, 24), ("hole", 15, 10, 45, 30)]
+    assert layout.entries[1].boxes == [("crack", 6, 4, 30, 12)]
+    assert "no box that tells its class" in reason(layout, "x2.png")
+    assert labels(read_layout(yolo, normal_class="none"))["train/images/x2.png"] == "none"
+
+
+def test_yolo_files_that_do_not_fit_are_reported(yolo):
+    write_text(yolo / "classes.txt", "crack\nhole\n")
+    write_text(yolo / "train/labels/x2.txt", "0 nan 0.5 0.1 0.2\n7 0.5 0.5 0.1 0.2\n")
+    write_text(yolo / "train/labels/gone.txt", "0 0.5 0.5 0.1 0.2\n")
+    write_text(yolo / "val/labels/x1.txt", "not of numbers")
+    layout = read_layout(yolo)
+    assert "no image here" in reason(layout, "gone.txt")
+    assert "is no YOLO file" in reason(layout, "val/labels/x1.txt")
+    assert "class 7" in reason(layout, "x2.txt")
+    assert "not finite" in reason(layout, "x2.txt")
+
+
+def test_yolo_without_names_or_with_two_lists_of_them(yolo):
+    layout = read_layout(yolo)
+    assert set(labels(layout).values()) == {"0", "1"}
+    assert "they are numbers" in layout.notes[0]
+    write_text(yolo / "classes.txt", "crack\nhole\n")
+    write_text(yolo / "data.yaml", "names: [hole, crack]\n")
+    with pytest.raises(UserError, match="name different classes"):
+        read_layout(yolo)
+
+
+# Tables
+
+
+@pytest.mark.parametrize(("separator", "encoding"), [(",", "utf-8-sig"), (";", "cp1252")])
+def test_csv(tmp_path, separator, encoding):
+    write(tmp_path, "a.png", "b.png", "c.png", "sub/d.png")
+    rows = ["Path,label,xmin,ymin,xmax,ymax", "a.png,Größe,1,2,9,9", "a.png,dent,0,0,30,30"]
+    rows += ["b.png,dent", "c.png", "sub\\d.png,Größe,x,1,2,3"]
+    text = "\n".join(rows).replace(",", separator)
+    write_text(tmp_path / "list.csv", text, encoding)
+    layout = read_layout(tmp_path)
+    assert layout.kind == "csv"
+    assert labels(layout) == {"a.png": "dent", "b.png": "dent", "sub/d.png": "Größe"}
+    assert boxes(layout)["a.png"] == [("Größe", 1, 2, 9, 9), ("dent", 0, 0, 30, 30)]
+    assert "named by no file" in reason(layout, "c.png")
+    assert "not finite in d.png" in reason(layout, "list.csv")
+    assert "has 1 rows without path or label" in reason(layout, "list.csv")
+
+
+def test_two_formats_that_give_classes_are_refused(tmp_path):
+    write(tmp_path, "a.png", "b.png")
+    write_text(tmp_path / "list.csv", "path,label\na.png,crack\nb.png,hole\n")
+    annotations = [(0, 0, [1, 1, 9, 9]), (1, 1, [1, 1, 9, 9])]
+    write_text(tmp_path / "x.json", coco(["a.png", "b.png"], annotations))
+    with pytest.raises(UserError, match=r"'coco'.*'csv'.*LAYOUT"):
+        read_layout(tmp_path)
+    assert read_layout(tmp_path, "csv").kind == "csv"
