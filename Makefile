@@ -65,7 +65,7 @@ reference: setup
 	$(STEEL) run --run reference --only 06 -p CNN_MODELS custom_cnn,custom_cnn_1,custom_cnn_2 \
 	  -p N_REPEATS 10 -p TRAIN_SIZES 5,10,20,50,100,240
 	$(STEEL) run --run reference --only 07 -p IMAGES_PER_CLASS 0
-	$(STEEL) run --run reference --only 09
+	$(STEEL) run --run reference --only 09 -p N_BATCHES 200
 	$(MAKE) results
 
 # Links lead out of notebooks/; the page lies one folder deeper.

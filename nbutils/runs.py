@@ -137,7 +137,7 @@ def find_model(model: str | Path, run: Path | None = None) -> Path:
     for place in [run / model, *places] if run else places:
         if has_model(place):
             return place
-    inside = [file for place in places for file in _models_in(place)]
+    inside = list(dict.fromkeys(model for place in places for model in _models_in(place)))
     if len(inside) == 1:
         return inside[0]
     if inside:
@@ -194,7 +194,7 @@ def list_models() -> list[str]:
     """Return the models at hand as `find_model` takes them, those that ship last."""
     folders = [model for run in sorted(OUTPUTS.glob("*")) for model in _models_in(run)]
     shipped = _models_in(SHIPPED)
-    return [model_name(one) for one in [*(set(folders) - set(shipped)), *shipped]]
+    return [model_name(model) for model in [*(set(folders) - set(shipped)), *shipped]]
 
 
 def model_name(folder: Path) -> str:
@@ -271,11 +271,11 @@ def read_json(path: Path) -> dict:
 
 
 def read_csv(path: Path) -> "pd.DataFrame":
-    """Read a table of images: classes stay words, also `01` and `NA`."""
+    """Read a table of images: names of classes stay text, also `01` and `NA`."""
     import pandas as pd
 
-    words = dict.fromkeys(("path", "label", "predicted", "sha256", "part", "boxes"), str)
-    return pd.read_csv(require(path), dtype=words, keep_default_na=False)
+    texts = dict.fromkeys(("path", "label", "predicted", "sha256", "part", "boxes"), str)
+    return pd.read_csv(require(path), dtype=texts, keep_default_na=False)
 
 
 def write_csv(table: "pd.DataFrame", path: Path) -> None:

@@ -68,6 +68,7 @@ def trained(run, split):
 
 def fit_policy(predictor, split, folder):
     """Fit a review policy and drift's reference as `02_training` does, and save them."""
+    from nbutils.data.images import image_statistics
     from nbutils.uncertainty import calibration, conformal, drift, novelty, review
 
     costs = review.ReviewCosts(false_accept=20, review=1, false_alarm_rate=0.1)
@@ -91,7 +92,7 @@ def fit_policy(predictor, split, folder):
         float(np.quantile(distances, 1 - costs.false_alarm_rate)),
     )
     review.ReviewPolicy(thresholds, novelty.fit_gaussians(embeddings, y)).save(folder)
-    statistics = np.array([drift.image_statistics(image) for image in images])
+    statistics = np.array([image_statistics(image) for image in images])
     confidence = calibration.temperature_scale(probabilities, temperature).max(axis=1)
     drift.fit_reference(
         statistics, embeddings, distances, confidence, y, predictor.classes, seed=0

@@ -40,9 +40,10 @@ def test_texture_measures(tmp_path):
     flat = np.full((50, 50), 90, np.uint8)
     stripes = np.tile(np.array([50, 150], np.uint8), (50, 25))
     measures, thumbnails = audit.measure_texture(index_of(tmp_path, {"a/1": flat, "b/1": stripes}))
-    assert measures["mean"].tolist() == [90, 100]
+    assert measures["brightness"].tolist() == [90, 100]
     assert measures["contrast"].tolist() == [0, 50]
-    assert measures["roughness"].tolist() == [0, 1]  # neighbours differ by 100 across, 0 down
+    assert measures["sharpness"].tolist() == [0, 2]  # neighbours differ by 100 across, 0 down
+    assert measures["border"].tolist() == [90, 100]
     assert thumbnails.shape == (2, 50, 50)
 
 

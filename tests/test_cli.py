@@ -71,10 +71,10 @@ def test_json_is_an_object_a_line(images, trained):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["predict", "nowhere"], "'nowhere' is no file, no folder, and no pattern"),
+        (["predict", "nowhere"], "nowhere is no file, no folder, and no pattern"),
         (["predict", "a.png", "--model", "nowhere"], "no model 'nowhere'"),
         (["predict", "a.png", "--csv", "--json"], "choose one"),
-        (["inspect", "nowhere"], "'nowhere' is no file, no folder, and no pattern"),
+        (["inspect", "nowhere"], "nowhere is no file, no folder, and no pattern"),
         (["inspect", "*.nothing"], "holds no images"),
         (["predict", "a.png", "--backend", "none"], "backend 'none' is unknown"),
         (["run", "-p", "EPOCHS"], "-p takes a name and a value"),

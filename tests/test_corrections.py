@@ -93,6 +93,12 @@ def test_corrections_that_cannot_be_used(file, split, change, message):
         corrections.add_to_split(split, file)
 
 
+def test_an_empty_file_is_none_of_corrections(file):
+    file.write_text("")
+    with pytest.raises(UserError, match="name a file that the demo wrote"):
+        corrections.read(file)
+
+
 def test_missing_corrections_name_the_notebook(outputs, split):
     with pytest.raises(UserError, match="correct a label in 05_upload_demo"):
         corrections.add_to_split(split, outputs / "none.csv")

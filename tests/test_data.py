@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from nbutils import runs, runtime
-from nbutils.data import datasets, layouts, splits, synthetic
+from nbutils.data import audit, datasets, labels, splits, synthetic
 from nbutils.runs import UserError
 
 
@@ -38,7 +38,7 @@ def copy_as(stand_in, folder, rename):
     return folder
 
 
-PREFIXES = {label: prefix for prefix, label in layouts.NEU_CLS_PREFIXES.items()}
+PREFIXES = {label: prefix for prefix, label in labels.NEU_CLS_PREFIXES.items()}
 KAGGLE_PARTS = {"1": "train", "2": "validation"}
 LAYOUTS = {
     "flat with IMAGES": lambda label, n: f"IMAGES/{label}_{n}.jpg",
@@ -53,7 +53,7 @@ LAYOUTS = {
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_layouts_give_the_same_labels_and_numbers(layout, stand_in, tmp_path):
     table = datasets.index_images(copy_as(stand_in, tmp_path, LAYOUTS[layout]))
-    assert table["label"].tolist() == [label for label in layouts.NEU_CLASSES for _ in range(2)]
+    assert table["label"].tolist() == [label for label in labels.NEU_CLASSES for _ in range(2)]
     assert table["number"].tolist() == [1, 2] * 6
 
 
@@ -64,8 +64,8 @@ def test_index_of_the_stand_in(table, stand_in):
     assert table["label"].value_counts().eq(12).all()
     assert table["sha256"].is_unique
     assert table.attrs["skipped"] == {}
-    assert table.attrs["contradictions"] == []
-    assert table.attrs["normal_classes"] == []
+    assert audit.contradictions(table).empty
+    assert "without a defect" not in table.attrs["layout"]
     assert "72 images of 6 classes, by the names of the files" in table.attrs["layout"]
     assert table["boxes"].map(len).gt(0).all()
     for row in table.itertuples():

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from nbutils import runs
+from nbutils.data.images import image_statistics
 from nbutils.evaluation import robustness
 from nbutils.inference.predictor import Predictor
 from nbutils.runs import UserError
@@ -45,7 +46,7 @@ def reference(predictor):
     images, y = textures(seed=0)
     probabilities, embeddings = predictor.forward(images)
     return drift.fit_reference(
-        np.array([drift.image_statistics(image) for image in images]),
+        np.array([image_statistics(image) for image in images]),
         embeddings,
         novelty.held_out_distances(embeddings, y),
         probabilities.max(axis=1),

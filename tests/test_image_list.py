@@ -54,8 +54,8 @@ def test_a_file_is_listed_whatever_its_name_is(tree):
     ("wrong", "message"),
     [
         ("", "'' is no file, no folder, and no pattern"),
-        ("none.png", "'none.png' is no file"),
-        ("none.csv", "'none.csv' is no file"),
+        ("none.png", "none.png is no file"),
+        ("none.csv", "none.csv is no file"),
         ("none*.png", r"none\*.png holds no images"),
         ("empty", "empty holds no images"),
         ("notes.csv", "has no column 'path'"),

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from nbutils.data import label_errors
+from nbutils.models import label_errors
 
 
 @pytest.fixture
@@ -18,11 +18,9 @@ def flipped():
     return features, y, labels, wrong
 
 
-@pytest.mark.parametrize("grouped", [False, True])
-def test_wrong_labels_come_first_and_the_right_one_is_suggested(flipped, grouped):
+def test_wrong_labels_come_first_and_the_right_one_is_suggested(flipped):
     features, y, labels, wrong = flipped
-    groups = np.arange(120) // 2 if grouped else None
-    probabilities = label_errors.out_of_fold(features, labels, groups)
+    probabilities = label_errors.out_of_fold(features, labels)
     assert np.allclose(probabilities.sum(axis=1), 1)
     ranking = label_errors.rank(probabilities, labels)
     assert set(wrong) <= set(ranking.index[:9])

@@ -18,7 +18,7 @@ from nbutils.runs import read_json
 
 NOTEBOOKS = pipeline.notebooks()
 MAX_LINES, MAX_MEDIAN = 20, 6  # of code cells
-MAX_PARAMETERS = 32  # lines of the parameters cell
+MAX_PARAMETERS = 30  # lines of the parameters cell
 IMPORTS = (ast.Import, ast.ImportFrom)
 PRETRAINED, HELD_OUT = "lite0", "without_scratches"  # models beside the default one
 STEPS = (  # notebook and its parameters; all others are the defaults

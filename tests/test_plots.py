@@ -184,7 +184,7 @@ def balance_figure(count):
 def texture_figure(count):
     labels = pd.Series(names(count) * 5)
     measures = pd.DataFrame(np.random.default_rng(0).random((len(labels), 3)))
-    return data.texture(measures.set_axis(["mean", "contrast", "roughness"], axis=1), labels)
+    return data.texture(measures.set_axis(["brightness", "contrast", "sharpness"], axis=1), labels)
 
 
 def maps_figure(count):

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from nbutils import runs
-from nbutils.data import audit, datasets, layouts, splits
+from nbutils.data import audit, datasets, labels, splits
 from nbutils.evaluation import metrics
 from nbutils.inference.predictor import load_predictor
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.real_data
 
 def test_neu_det_is_as_published(table):
     assert len(table) == 1800
-    assert table["label"].value_counts().to_dict() == dict.fromkeys(layouts.NEU_CLASSES, 300)
+    assert table["label"].value_counts().to_dict() == dict.fromkeys(labels.NEU_CLASSES, 300)
     assert (table[["width", "height"]] == 200).all(axis=None)
     assert table.attrs["skipped"] == {}
     assert audit.has_second_class(table).sum() == 123

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from nbutils.data import splits
-from nbutils.data.layouts import NEU_CLASSES
+from nbutils.data.labels import NEU_CLASSES
 from nbutils.runs import UserError
 
 

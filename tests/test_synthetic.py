@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from nbutils.data import synthetic
-from nbutils.data.layouts import NEU_CLASSES
+from nbutils.data.labels import NEU_CLASSES
 
 
 def test_classes_are_those_of_neu_det():

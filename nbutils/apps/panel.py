@@ -9,7 +9,7 @@ import ipywidgets as widgets
 from nbutils import runs
 from nbutils.apps import report
 from nbutils.apps.session import ALL, DECISIONS, ORDERS, Entry, Session, Unreadable, explain
-from nbutils.data import layouts, synthetic
+from nbutils.data import image_list, synthetic
 from nbutils.data.images import MAX_BYTES, MAX_PIXELS, SUFFIXES
 from nbutils.inference.predictor import load_predictor
 from nbutils.runs import UserError
@@ -120,11 +120,11 @@ class Panel(Controls):
 
     def _read_folder(self) -> None:
         try:
-            files = layouts.find_files(Path(self.folder.value).expanduser(), SUFFIXES)
+            files = list(image_list.list_images([self.folder.value]))
         except UserError as error:
             self._say(str(error), "error")
             return
-        self.predict((str(file), file) for file in files)
+        self.predict((file, Path(file)) for file in files)
 
     def predict(self, files: Iterable[tuple[str, bytes | Path]]) -> None:
         """Classify files (name, and content or where it is) while the panel stays responsive."""

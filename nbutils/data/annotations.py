@@ -13,7 +13,8 @@ import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from nbutils.data.files import ImageIndex, image_size, read_text
+from nbutils.data.files import ImageIndex, read_text
+from nbutils.data.images import image_size
 from nbutils.data.regions import Edges, Region, Regions, Report, fit
 from nbutils.runs import UserError
 

@@ -16,7 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from nbutils.data.datasets import read_originals
-from nbutils.data.images import resize
+from nbutils.data.images import image_statistics, resize
 
 THUMBNAIL = 50  # pixels
 PADDED = 80  # pixels, zero-padded so that shifts of up to 30 do not wrap around
@@ -64,6 +64,12 @@ def identical(table: pd.DataFrame) -> list[list[str]]:
     return groups[groups.map(len) > 1].tolist()
 
 
+def contradictions(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of images whose pixels are under two labels, copies one after the other."""
+    is_double = table.groupby("sha256")["label"].transform("nunique") > 1
+    return table[is_double].sort_values("sha256", kind="stable")
+
+
 def has_second_class(table: pd.DataFrame) -> pd.Series:
     """Tell for each image whether one of its boxes has another class than the image."""
     return pd.Series(
@@ -81,20 +87,17 @@ def measure_texture(table: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray]:
 
     Returns
     -------
-    DataFrame on the table's index: mean and contrast (standard deviation) of the gray values in
-    [0, 255], roughness (mean absolute difference of neighbours divided by the contrast), and
-    clipped (share of pixels that are 0 or 255); and the thumbnails, uint8, shape (images, 50, 50).
+    DataFrame on the table's index: brightness, contrast and sharpness (`image_statistics`), border
+    (mean gray value of the outermost pixels), and clipped (share of pixels that are 0 or 255); and
+    the thumbnails, uint8, shape (images, 50, 50).
     """
     rows, thumbnails = [], []
     for gray in read_originals(table):
         thumbnails.append(resize(gray, THUMBNAIL)[..., 0])
-        values = gray.astype(float)
-        steps = np.abs(np.diff(values, axis=0)).mean() + np.abs(np.diff(values, axis=1)).mean()
-        clipped = np.isin(gray, (0, 255)).mean()
-        rows.append((values.mean(), values.std(), steps / 2 / max(values.std(), 1), clipped))
-    columns = ["mean", "contrast", "roughness", "clipped"]
-    measures = pd.DataFrame(rows, table.index, columns=columns)
-    return measures, np.stack(thumbnails)
+        border = np.concatenate([gray[0], gray[-1], gray[1:-1, 0], gray[1:-1, -1]])
+        rows.append((*image_statistics(gray), border.mean(), np.isin(gray, (0, 255)).mean()))
+    columns = ["brightness", "contrast", "sharpness", "border", "clipped"]
+    return pd.DataFrame(rows, table.index, columns=columns), np.stack(thumbnails)
 
 
 def near_duplicates(table: pd.DataFrame, thumbnails: np.ndarray) -> pd.DataFrame:
@@ -223,43 +226,42 @@ def findings(
     distances
         As `outliers` returns them.
     """
-    lines = _contradictions(table)
+    lines = _list_images(
+        "images have a copy in another class, remove the wrong one:", contradictions(table)
+    )
     crossing = across(pairs, part)
     if len(crossing):
         lines.append(
             f"{len(crossing)} pairs of near-duplicates have one image in the test part and one "
             "outside it, which inflates test accuracy: choose SPLIT grouped"
         )
-    if suspects is not None and suspects["is_issue"].any():
+    if suspects is not None:
         rows = table.iloc[suspects.index[suspects["is_issue"]]]
-        lines.append(_list_images("labels may be wrong, look at", rows))
+        lines += _list_images("labels may be wrong, look at", rows)
     if shortcuts is not None:
         lines += shortcuts["sentence"].tolist()
-    counts = table["label"].value_counts().sort_index()
-    tiny = [f"{label} ({count})" for label, count in counts[counts < MIN_CLASS].items()]
-    if tiny:
-        lines.append(f"tiny classes, whose results will vary much: {', '.join(tiny)}; add images")
-    clipped = table[measures["clipped"] > MAX_CLIPPED]
-    if len(clipped):
-        what = f"images have over {MAX_CLIPPED:.0%} pure black or white pixels, check the exposure:"
-        lines.append(_list_images(what, clipped))
+    lines += _tiny_classes(table)
+    clipped = f"images have over {MAX_CLIPPED:.0%} pure black or white pixels, check the exposure:"
+    lines += _list_images(clipped, table[measures["clipped"] > MAX_CLIPPED])
     lines += _mixed_sizes(table)
     if distances is not None:
-        spread = 1.4826 * np.median(np.abs(distances - np.median(distances)))
-        is_far = distances > np.median(distances) + MAX_DISTANCE * spread
-        if is_far.any():
-            farthest = table.iloc[np.argsort(-distances)[: is_far.sum()]]
-            lines.append(_list_images("images look unlike the rest of their class:", farthest))
+        lines += _list_images("images look unlike the rest of their class:", _far(table, distances))
     return lines
 
 
-def _contradictions(table: pd.DataFrame) -> list[str]:
-    """Report images with the same pixels under two labels."""
-    is_double = table.groupby("sha256")["label"].transform("nunique") > 1
-    rows = table[is_double].sort_values("sha256", kind="stable")
-    if rows.empty:
+def _tiny_classes(table: pd.DataFrame) -> list[str]:
+    counts = table["label"].value_counts().sort_index()
+    tiny = [f"{label} ({count})" for label, count in counts[counts < MIN_CLASS].items()]
+    if not tiny:
         return []
-    return [_list_images("images have a copy in another class, remove the wrong one:", rows)]
+    return [f"tiny classes, whose results will vary much: {', '.join(tiny)}; add images"]
+
+
+def _far(table: pd.DataFrame, distances: np.ndarray) -> pd.DataFrame:
+    """Return the rows of outliers, the farthest first: by the median absolute deviation."""
+    median = np.median(distances)
+    limit = median + MAX_DISTANCE * 1.4826 * np.median(np.abs(distances - median))
+    return table.iloc[np.argsort(-distances)[: int((distances > limit).sum())]]
 
 
 def _mixed_sizes(table: pd.DataFrame) -> list[str]:
@@ -273,13 +275,13 @@ def _mixed_sizes(table: pd.DataFrame) -> list[str]:
     ]
 
 
-def _list_images(what: str, rows: pd.DataFrame, shown: int = 5) -> str:
-    names = [
-        f"{label}/{Path(path).name}"
-        for path, label in zip(rows["path"][:shown], rows["label"][:shown], strict=True)
-    ]
-    more = ", ..." if len(rows) > shown else ""
-    return f"{len(rows)} {what} {', '.join(names)}{more}"
+def _list_images(what: str, rows: pd.DataFrame, shown: int = 5) -> list[str]:
+    """Return a line on images with the first of them; none where there are no rows."""
+    if rows.empty:
+        return []
+    pairs = zip(rows["label"][:shown], rows["path"][:shown], strict=True)
+    names = [f"{label}/{Path(path).name}" for label, path in pairs]
+    return [f"{len(rows)} {what} {', '.join(names)}{', ...' if len(rows) > shown else ''}"]
 
 
 def _neighbours_look_alike(spectra: np.ndarray, names: pd.Index, known: set[tuple]) -> bool:

@@ -94,9 +94,8 @@ def index_images(folder: str | Path, layout: str = "", normal_class: str = "") -
     -------
     One row an image, sorted by label and number: path (absolute), label, number, width, height
     (pixels), boxes (list of (label, xmin, ymin, xmax, ymax), pixels), sha256 (of the pixels).
-    `attrs`: skipped (each file that could not be used -> the reason), layout (what was understood,
-    as text), normal_classes, contradictions (groups of paths with the same pixels under several
-    labels).
+    `attrs`: skipped (each file that could not be used -> the reason) and layout (what was
+    understood, as text).
 
     Raises
     ------
@@ -121,8 +120,6 @@ def index_images(folder: str | Path, layout: str = "", normal_class: str = "") -
     readable = [entry for entry in known.entries if rows[entry.path]]
     table.attrs["skipped"] = skipped
     table.attrs["layout"] = replace(known, entries=readable, ignored=skipped).describe()
-    table.attrs["normal_classes"] = list(known.normal_classes)
-    table.attrs["contradictions"] = _contradictions(table)
     return table
 
 
@@ -147,12 +144,6 @@ def _index_row(entry: layouts.Entry, number: int, skipped: dict[str, str]) -> tu
         return None
     height, width = gray.shape
     return name, entry.label, number, width, height, entry.boxes, pixel_hash(gray)
-
-
-def _contradictions(table: pd.DataFrame) -> list[list[str]]:
-    """Return the groups of paths whose pixels are the same and whose labels are not."""
-    several = table.groupby("sha256")["label"].transform("nunique") > 1
-    return table[several].groupby("sha256", sort=False)["path"].agg(list).tolist()
 
 
 def read_images(table: pd.DataFrame, size: int) -> np.ndarray:

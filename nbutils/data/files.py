@@ -6,9 +6,7 @@ import stat
 from itertools import takewhile
 from pathlib import Path
 
-from PIL import Image
-
-from nbutils.data.images import FORMATS, SUFFIXES
+from nbutils.data.images import SUFFIXES
 from nbutils.runs import UserError
 
 HIDDEN = re.compile(r"^(\.|__)")
@@ -19,8 +17,6 @@ IMAGE_FOLDERS = {"imgs", "images", "img", "image", "jpegimages", "data"}
 SIDE_FOLDERS = {"labels", "annotations", "masks", "mask", "ground_truth", "gt"}
 PART_FOLDERS = {"train", "test", "val", "valid", "validation"}
 NEUTRAL_FOLDERS = IMAGE_FOLDERS | SIDE_FOLDERS | PART_FOLDERS  # never classes
-EXIF_ORIENTATION = 0x0112
-TURNED = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 
 
 def scan(folder: Path, ignored: dict[str, str]) -> list[Path]:
@@ -90,17 +86,6 @@ def is_image(path: Path) -> bool:
     except OSError:
         return False
     return start.startswith(SIGNATURES) or (start[:2] == b"BM" and start[6:] == bytes(4))
-
-
-def image_size(path: Path) -> tuple[int, int] | None:
-    """Return width and height in pixels, as `images.decode` will; None if it cannot be read."""
-    try:
-        with Image.open(path, formats=FORMATS) as image:
-            width, height = image.size
-            turned = image.getexif().get(EXIF_ORIENTATION) in TURNED
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-        return None
-    return (height, width) if turned else (width, height)
 
 
 def read_text(path: Path) -> str:

@@ -82,7 +82,8 @@ def _open_source(source: str) -> Iterator[str]:
     if glob.has_magic(source):
         matches = glob.glob(str(place), recursive=True)  # noqa: PTH207  Path.glob wants relative ones
         return (str(Path(path).resolve()) for path in sorted(matches) if _is_image(path))
-    raise UserError(f"{source!r} is no file, no folder, and no pattern: correct it")
+    shown = source if source.strip() else repr(source)
+    raise UserError(f"{shown} is no file, no folder, and no pattern: correct it")
 
 
 def _below(folder: str) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -13,6 +14,8 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
 MIN_SIDE = 16
 MAX_BYTES = 64 * 2**20
 MAX_PIXELS = 50_000_000
+EXIF_ORIENTATION = 0x0112
+TURNED = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 
 
 class ImageError(UserError):
@@ -92,6 +95,29 @@ def symmetries(images: np.ndarray) -> np.ndarray:
     """
     turned = [np.rot90(images, quarter, axes=(1, 2)) for quarter in range(4)]
     return np.stack(turned + [view[:, :, ::-1] for view in turned])
+
+
+def image_size(path: Path) -> tuple[int, int] | None:
+    """Return width and height in pixels, as `decode` will; None if it cannot be read."""
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            width, height = image.size
+            turned = image.getexif().get(EXIF_ORIENTATION) in TURNED
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return None
+    return (height, width) if turned else (width, height)
+
+
+def image_statistics(gray: np.ndarray) -> tuple[float, float, float]:
+    """Return brightness and contrast (mean and deviation, gray values), and sharpness.
+
+    Sharpness is the mean step down plus the mean step to the right, over the contrast. The image
+    is uint8, (height, width) or (height, width, 1).
+    """
+    values = gray.astype(np.float32)
+    contrast = float(values.std())
+    steps = np.abs(np.diff(values, axis=0)).mean() + np.abs(np.diff(values, axis=1)).mean()
+    return float(values.mean()), contrast, float(steps / max(contrast, 1.0))
 
 
 def pixel_hash(gray: np.ndarray) -> str:

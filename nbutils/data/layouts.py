@@ -8,9 +8,7 @@ from pathlib import Path
 
 from nbutils.data import annotations, files, masks
 from nbutils.data.images import SUFFIXES, ImageError
-from nbutils.data.readings import LAYOUTS, Readings, key
-from nbutils.data.readings import NEU_CLASSES as NEU_CLASSES  # known to others from here
-from nbutils.data.readings import NEU_CLS_PREFIXES as NEU_CLS_PREFIXES
+from nbutils.data.labels import LAYOUTS, LabelSources, normalize
 from nbutils.data.regions import Box, Regions, Report
 from nbutils.runs import UserError
 
@@ -67,11 +65,6 @@ class Layout:
         return line + (", without a defect" if label in self.normal_classes else "")
 
 
-def find_files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
-    """Return the files below a folder with one of these suffixes, sorted, without hidden ones."""
-    return [path for path in files.scan(folder, {}) if path.suffix.lower() in suffixes]
-
-
 def read_layout(folder: str | Path, layout: str = "", normal_class: str = "") -> Layout:
     """Understand a folder of images: the class, boxes and mask of each.
 
@@ -102,11 +95,11 @@ def read_layout(folder: str | Path, layout: str = "", normal_class: str = "") ->
         raise UserError(f"{folder} holds no images ({', '.join(SUFFIXES)}): name another folder")
     index = files.ImageIndex(folder, images)
     regions = annotations.read_annotations(paths, index, report)
-    kind, labels = Readings(folder, images, regions).choose(layout)
+    kind, labels = LabelSources(folder, images, regions).choose(layout)
     labels = _complete(labels, kind, images, regions, normal_class, report)
-    said = _without_generic_class(_first(regions, kind, labels), labels, report)
-    spelling = _spelling(list(labels.values()), said, report)
-    entries = [_entry(*item, said, mask_of, spelling, report) for item in labels.items()]
+    annotated = _without_generic_class(_first(regions, kind, labels), labels, report)
+    spelling = _spelling(list(labels.values()), annotated, report)
+    entries = [_entry(*item, annotated, mask_of, spelling, report) for item in labels.items()]
     normal = _normal_classes({entry.label for entry in entries}, normal_class)
     return Layout(folder, kind, entries, report.ignored, report.notes, normal)
 
@@ -136,41 +129,44 @@ def _complete(
 
 
 def _first(regions: dict[str, Regions], kind: str, images: Iterable[Path]) -> Regions:
-    """Return what is said of each image by the files that give the classes, else by others."""
+    """Return what is annotated of each image by the files that give the classes, else by others."""
     order = sorted(regions, key=lambda name: name != kind)
-    said = {}
+    annotated = {}
     for image in images:
         with_boxes = (
             [region for region in regions[name].get(image, []) if region.edges] for name in order
         )
-        said[image] = next(filter(None, with_boxes), [])
-    return said
+        annotated[image] = next(filter(None, with_boxes), [])
+    return annotated
 
 
-def _without_generic_class(said: Regions, labels: dict[Path, str], report: Report) -> Regions:
+def _without_generic_class(annotated: Regions, labels: dict[Path, str], report: Report) -> Regions:
     """Drop the class of boxes that all have the same one, which no image has: `defect`."""
-    names = {region.label for regions in said.values() for region in regions}
-    if len(names) != 1 or {key(name) for name in names} & set(map(key, labels.values())):
-        return said
+    names = {region.label for regions in annotated.values() for region in regions}
+    if len(names) != 1 or {normalize(name) for name in names} & set(
+        map(normalize, labels.values())
+    ):
+        return annotated
     report.notes.append(f"all boxes are called {names.pop()!r}: each has the class of its image")
     return {
-        image: [replace(region, label="") for region in regions] for image, regions in said.items()
+        image: [replace(region, label="") for region in regions]
+        for image, regions in annotated.items()
     }
 
 
 def _entry(
     image: Path,
     label: str,
-    said: Regions,
+    annotated: Regions,
     mask_of: dict[Path, Path],
     spelling: dict[str, str],
     report: Report,
 ) -> Entry:
-    label, mask = spelling[key(label)], mask_of.get(image)
+    label, mask = spelling[normalize(label)], mask_of.get(image)
     boxes: list[Box] = []
-    for region in said[image]:
+    for region in annotated[image]:
         left, top, right, bottom = map(int, region.edges or ())
-        name = spelling[key(region.label)] if region.label else label
+        name = spelling[normalize(region.label)] if region.label else label
         boxes.append((name, left, top, right, bottom))
     if mask:
         try:
@@ -182,16 +178,16 @@ def _entry(
     return Entry(image, label, boxes, mask)
 
 
-def _spelling(labels: list[str], said: Regions, report: Report) -> dict[str, str]:
+def _spelling(labels: list[str], annotated: Regions, report: Report) -> dict[str, str]:
     """Choose one spelling for classes that differ in case or blanks alone: the most frequent."""
     names = Counter(labels)
-    names.update(region.label for regions in said.values() for region in regions)
+    names.update(region.label for regions in annotated.values() for region in regions)
     spellings: dict[str, Counter[str]] = {}
     for name, number in names.items():
-        spellings.setdefault(key(name), Counter())[name.strip()] += number
+        spellings.setdefault(normalize(name), Counter())[name.strip()] += number
     chosen = {same: counts.most_common(1)[0][0] for same, counts in spellings.items()}
     for same, spelling in chosen.items():
-        others = [name for name in names if key(name) == same and name != spelling]
+        others = [name for name in names if normalize(name) == same and name != spelling]
         if others:
             report.notes.append(f"{', '.join(map(repr, others))} and {spelling!r} are one class")
     return chosen
@@ -199,7 +195,7 @@ def _spelling(labels: list[str], said: Regions, report: Report) -> dict[str, str
 
 def _normal_classes(labels: set[str], normal_class: str) -> tuple[str, ...]:
     """Return the classes that mean no defect, by their last word or by `normal_class`."""
-    named = {label for label in labels if key(label) == key(normal_class)}
+    named = {label for label in labels if normalize(label) == normalize(normal_class)}
     if normal_class and not named:
         raise UserError(
             f"NORMAL_CLASS {normal_class!r} is no class here: choose one of "
@@ -209,7 +205,7 @@ def _normal_classes(labels: set[str], normal_class: str) -> tuple[str, ...]:
 
 
 def _is_normal(label: str) -> bool:
-    words = re.sub(r"[\s_-]+", "_", key(label))
+    words = re.sub(r"[\s_-]+", "_", normalize(label))
     denied = re.search(r"(^|_)(no|non|not|un)_(free|good|ok|normal)$", words)
     return not denied and re.search(rf"(^|_)({'|'.join(NORMAL)})$", words) is not None
 

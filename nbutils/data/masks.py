@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from nbutils.data.files import ImageIndex, image_size
-from nbutils.data.images import ImageError, decode
+from nbutils.data.files import ImageIndex
+from nbutils.data.images import ImageError, decode, image_size
 
 FOLDERS = {"masks", "mask", "ground_truth", "gt"}  # hold masks alone
 MIXED_FOLDERS = {"labels", "annotations"}  # hold masks or texts

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from nbutils.data.files import image_size
+from nbutils.data.images import image_size
 
 Box = tuple[str, int, int, int, int]  # label, xmin, ymin, xmax, ymax in pixels
 Edges = tuple[float, float, float, float]
@@ -21,7 +21,7 @@ class Region:
     source: Path
 
 
-Regions = dict[Path, list[Region]]  # image -> all that is said of it; empty: named without a box
+Regions = dict[Path, list[Region]]  # of each image; none: it is named without a box
 
 
 @dataclass

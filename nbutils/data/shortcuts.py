@@ -1,48 +1,46 @@
 """Shortcuts: classes that can be told by format, size or compression, not by the surface."""
 
-import io
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 from PIL import Image
 from sklearn.metrics import balanced_accuracy_score
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.tree import DecisionTreeClassifier
-from tqdm.auto import tqdm
 
-from nbutils.data.images import FORMATS, decode
+from nbutils.data.images import FORMATS
 
 FILE_FEATURES = {
     "width": "pixels wide",
     "height": "pixels high",
     "quantization": "coarse (mean step of the JPEG tables)",
 }
+APPEARANCE = ["brightness", "border", "sharpness"]  # of the surface, or of its light
 N_FOLDS = 5
 MIN_IMAGES = 5  # of a class
 MIN_SCORE = 0.7  # balanced accuracy that is reported; 0.5 is chance
 DEPTH = 3  # of the trees
 
 
-def measure(table: pd.DataFrame) -> pd.DataFrame:
-    """Measure of each file what a model should not need.
+def file_features(table: pd.DataFrame) -> pd.DataFrame:
+    """Describe each file by what a model should not need, from its header alone.
 
     Returns
     -------
     On the table's index: format (of the content, whatever the name says), width and height
-    (pixels), quantization (mean of the JPEG's luminance table, 1 the finest, 0 for lossless files;
-    bytes a pixel would tell the texture of the surface), brightness and border (mean gray values of
-    the whole image and of its outermost pixels, in [0, 255]), and sharpness (mean absolute step
-    between neighbours).
+    (pixels), and quantization (mean of the JPEG's luminance table, 1 the finest, 0 for lossless
+    files; bytes a pixel would tell the texture of the surface).
     """
-    rows = tqdm(table["path"], "Checking for shortcuts", unit="image", leave=False)
-    return pd.DataFrame([_measure_file(Path(path)) for path in rows], table.index)
+    rows = []
+    for path in table["path"]:
+        with Image.open(path, formats=FORMATS) as image:
+            tables = getattr(image, "quantization", {})
+            rows.append((image.format, float(np.mean(tables[0])) if tables else 0.0))
+    features = pd.DataFrame(rows, table.index, columns=["format", "quantization"])
+    return features.join(table[["width", "height"]])
 
 
-def find(
-    table: pd.DataFrame, labels: pd.Series, measures: pd.DataFrame | None = None
-) -> pd.DataFrame:
-    """Find the classes that a small decision tree tells by file features.
+def find(table: pd.DataFrame, measures: pd.DataFrame) -> pd.DataFrame:
+    """Find the classes that a small decision tree tells by features of their files.
 
     The tree may also use brightness, border and sharpness: a class counts only if the feature that
     decides most is one of the file.
@@ -51,49 +49,29 @@ def find(
     ----------
     table
         As `datasets.index_images` returns it.
-    labels
-        Of the same index.
     measures
-        As `measure` returns them; measured where not given.
+        As `audit.measure_texture` returns them.
 
     Returns
     -------
     One row a class that is told clearly better than by chance: class, feature, score
     (cross-validated balanced accuracy) and sentence, highest score first.
     """
-    measures = measure(table) if measures is None else measures
-    formats = pd.get_dummies(measures["format"], prefix="format")
-    inputs = measures.drop(columns="format").join(formats).astype(float)
+    of_file, labels = file_features(table), table["label"]
+    formats = pd.get_dummies(of_file["format"], prefix="format")
+    inputs = of_file.drop(columns="format").join([formats, measures[APPEARANCE]]).astype(float)
     rows = []
     for label, count in labels.value_counts().sort_index().items():
         is_class = (labels == label).to_numpy()
         if min(count, len(labels) - count) < MIN_IMAGES:
             continue
         score, feature = _score(inputs, is_class)
-        is_of_file = feature in FILE_FEATURES or feature in formats
+        is_of_file = feature not in APPEARANCE
         if score >= max(MIN_SCORE, _chance_limit(is_class)) and is_of_file:
-            sentence = _sentence(str(label), feature, measures, is_class, score)
+            sentence = _sentence(str(label), feature, of_file, is_class, score)
             rows.append((label, feature, score, sentence))
-    found = pd.DataFrame(rows, columns=["class", "feature", "score", "sentence"])
-    return found.sort_values("score", ascending=False, ignore_index=True)
-
-
-def _measure_file(file: Path) -> dict:
-    data = file.read_bytes()
-    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-        name, tables = image.format, getattr(image, "quantization", {})
-    gray = decode(data, str(file)).astype(float)
-    border = np.concatenate([gray[0], gray[-1], gray[1:-1, 0], gray[1:-1, -1]])
-    steps = np.abs(np.diff(gray, axis=0)).mean() + np.abs(np.diff(gray, axis=1)).mean()
-    return {
-        "format": name,
-        "width": gray.shape[1],
-        "height": gray.shape[0],
-        "quantization": float(np.mean(tables[0])) if tables else 0.0,
-        "brightness": gray.mean(),
-        "border": border.mean(),
-        "sharpness": steps / 2,
-    }
+    result = pd.DataFrame(rows, columns=["class", "feature", "score", "sentence"])
+    return result.sort_values("score", ascending=False, ignore_index=True)
 
 
 def _score(inputs: pd.DataFrame, is_class: np.ndarray) -> tuple[float, str]:
@@ -116,18 +94,18 @@ def _chance_limit(is_class: np.ndarray) -> float:
 
 
 def _sentence(
-    label: str, feature: str, measures: pd.DataFrame, is_class: np.ndarray, score: float
+    label: str, feature: str, of_file: pd.DataFrame, is_class: np.ndarray, score: float
 ) -> str:
     """Say what gives a class away, and what a model may learn of it."""
     if feature in FILE_FEATURES:
-        here, elsewhere = (measures.loc[rows, feature].median() for rows in (is_class, ~is_class))
+        here, elsewhere = (of_file.loc[rows, feature].median() for rows in (is_class, ~is_class))
         return (
             f"{label} can be told by the file (balanced accuracy {score:.2f}): it is {here:.3g} "
             f"{FILE_FEATURES[feature]} where others are {elsewhere:.3g} (medians): a model may "
             f"learn the {'compression' if feature == 'quantization' else 'size'}"
         )
     name = feature.removeprefix("format_")
-    is_format = (measures["format"] == name).to_numpy()
+    is_format = (of_file["format"] == name).to_numpy()
     n_format, n_both = is_format.sum(), (is_format & is_class).sum()
     if n_both == n_format:
         return f"all {n_format} {name} files are of {label}: a model may learn the codec"

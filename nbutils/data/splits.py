@@ -11,7 +11,7 @@ from scipy.sparse.csgraph import connected_components
 from sklearn.model_selection import StratifiedGroupKFold
 
 from nbutils import runs
-from nbutils.data.layouts import NEU_CLASSES
+from nbutils.data.labels import NEU_CLASSES
 from nbutils.runs import UserError
 
 PARTS = ("train", "validation", "test")
@@ -20,6 +20,7 @@ COLUMNS = ["path", "label", "number", "width", "height", "boxes", "sha256", "par
 FIXED_LAST_TRAIN = 240  # the Kaggle edition trains on images 1-240 of each class
 BLOCK = 10  # consecutive numbers that stay together
 MIN_IMAGES = 5  # of a class, for `grouped`
+TEST_SHARE, VALIDATION_SHARE = 0.2, 0.15  # of all images; of those that do not test
 N_PIECES = 7  # that a group is cut into where a class has too few groups
 
 
@@ -34,16 +35,14 @@ def make_split(
     table: pd.DataFrame,
     kind: str,
     seed: int,
-    test_share: float = 0.2,
-    validation_share: float = 0.15,
     pairs: pd.DataFrame | None = None,
     strips: Sequence[str] = (),
 ) -> pd.Series:
-    """Assign each image to a part.
+    """Assign each image to a part; `TEST_SHARE` of all test, but for `fixed`.
 
     Images with the same pixels always share a part, but for `grouped`'s exception below.
-    Validation is drawn from the training part: by images for `random`, by groups for `grouped`,
-    else by blocks of consecutive numbers, since neighbours come from the same strip.
+    `VALIDATION_SHARE` of the others is for validation: drawn by images for `random`, by groups for
+    `grouped`, else by blocks of consecutive numbers, since neighbours come from the same strip.
 
     Parameters
     ----------
@@ -55,10 +54,6 @@ def make_split(
         each part; where a class has too few groups for that, its largest one is cut).
     seed
         Of the random draw.
-    test_share
-        Share of all images in the test part; `fixed` ignores it.
-    validation_share
-        Share of the training part that becomes validation.
     pairs
         Near-duplicates, as `audit.near_duplicates` returns them; for `grouped` alone.
     strips
@@ -76,22 +71,21 @@ def make_split(
     """
     if kind not in KINDS:
         raise UserError(f"SPLIT {kind!r} is unknown: choose one of {', '.join(KINDS)}")
-    shares = {"test": test_share, "validation": validation_share}
     if kind == "grouped":
         _check_sizes(table["label"])
         groups = _grouped(table, pairs, strips)
-        part = _partition(table["label"].to_numpy(), groups, shares, seed)
+        part = _partition(table["label"].to_numpy(), groups, seed)
         return pd.Series(part, table.index, name="part")
     groups = _groups(table, by_block=kind != "random")
     if kind == "fixed":
         is_test = table["number"] > FIXED_LAST_TRAIN
         test = (is_test & ~table["sha256"].isin(table.loc[~is_test, "sha256"])).to_numpy()
     else:
-        test = _draw(table, groups, test_share, seed)
+        test = _draw(table, groups, TEST_SHARE, seed)
     part = pd.Series("train", table.index, name="part")
     part[test] = "test"
     known = table[~test]
-    validation = _draw(known, groups[~test], validation_share, seed)
+    validation = _draw(known, groups[~test], VALIDATION_SHARE, seed)
     part[table.index.isin(known.index[validation])] = "validation"
     _check_every_class(table["label"], part)
     return part
@@ -117,9 +111,9 @@ def describe(
     return f"{kind}: {len(table)} images, {reason}; {sizes}; seed {seed}"
 
 
-def carve_validation(known: pd.DataFrame, seed: int, share: float = 0.15) -> np.ndarray:
-    """Draw a share of the rows for validation: bool, whole blocks of consecutive numbers."""
-    return _draw(known, _groups(known, by_block=True), share, seed)
+def carve_validation(known: pd.DataFrame, seed: int) -> np.ndarray:
+    """Draw rows for validation: bool, whole blocks of consecutive numbers."""
+    return _draw(known, _groups(known, by_block=True), VALIDATION_SHARE, seed)
 
 
 def read_split(run: Path) -> pd.DataFrame:
@@ -241,9 +235,7 @@ def _check_sizes(labels: pd.Series) -> None:
         )
 
 
-def _partition(
-    labels: np.ndarray, groups: np.ndarray, shares: dict[str, float], seed: int
-) -> np.ndarray:
+def _partition(labels: np.ndarray, groups: np.ndarray, seed: int) -> np.ndarray:
     """Assign whole groups to parts, class by class, those with the fewest groups first.
 
     A group that spans two classes goes where the first of them puts it.
@@ -254,7 +246,7 @@ def _partition(
     for label in classes:
         members = np.flatnonzero(labels == label)
         _cut_groups(groups, part, members)
-        _fill(groups, part, members, shares, rng)
+        _fill(groups, part, members, rng)
     return part
 
 
@@ -281,7 +273,6 @@ def _fill(
     groups: np.ndarray,
     part: np.ndarray,
     members: np.ndarray,
-    shares: dict[str, float],
     rng: np.random.Generator,
 ) -> None:
     """Assign the free groups of a class, in place: the largest trains, others are drawn."""
@@ -290,7 +281,7 @@ def _fill(
     chosen = {"train": [] if "train" in part[members] else [sizes.idxmax()]}
     sizes = sizes.drop(chosen["train"])
     n_left = len(members)
-    for name, share in shares.items():
+    for name, share in (("test", TEST_SHARE), ("validation", VALIDATION_SHARE)):
         n_here = int((part[members] == name).sum())
         keep = name == "test" and "validation" not in part[members]  # one group for validation
         candidates = sizes.drop(sizes.idxmin()) if keep else sizes

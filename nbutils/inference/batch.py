@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 
 from nbutils import runs
 from nbutils.data import image_list
-from nbutils.data.images import ImageError, to_array
+from nbutils.data.images import ImageError, image_statistics, to_array
 from nbutils.inference.predictor import (
     BACKENDS,
     Prediction,
@@ -125,7 +125,7 @@ def predict_and_describe(
 
     def measured() -> Iterator[np.ndarray]:
         for image in images:
-            statistics.append(drift.image_statistics(image))
+            statistics.append(image_statistics(image))
             yield image
 
     probabilities, embeddings = predictor.forward(measured())

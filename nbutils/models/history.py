@@ -22,14 +22,14 @@ class HistoryCheckpoint(keras.callbacks.Callback):
     def __init__(
         self,
         network: keras.Model,
-        validation: Arrays,
+        clean: Arrays | None,
         history: Path,
         weights: Path,
         epochs: int,
         patience: int,
     ):
         super().__init__()
-        self.network, self.validation = network, validation
+        self.network, self.clean = network, clean
         self.history, self.weights, self.epochs, self.patience = history, weights, epochs, patience
         self.rows = pd.read_csv(history).to_dict("records") if history.exists() else []
         self.start = 0.0
@@ -65,10 +65,8 @@ class HistoryCheckpoint(keras.callbacks.Callback):
 
     def _enter(self, epoch: int, logs: dict) -> None:
         """Write an epoch into the history, and its weights if they are the best."""
-        images, y = self.validation
-        hits = self.network.predict(images, verbose=0).argmax(axis=1) == y
         row = {"epoch": epoch, "loss": np.nan, "accuracy": np.nan, **logs}
-        row["val_clean_accuracy"] = float(hits.mean())
+        row["val_clean_accuracy"] = self._clean_accuracy(logs["val_accuracy"])
         row["learning_rate"] = float(self.model.optimizer.learning_rate) if epoch else 0.0
         row["seconds"] = time.perf_counter() - self.start
         self.rows.append(row)
@@ -78,6 +76,13 @@ class HistoryCheckpoint(keras.callbacks.Callback):
                 self.network.save_weights(tmp)
         runs.write_csv(pd.DataFrame(self.rows), self.history)
         print(_epoch_line(row, self.epochs, is_best), flush=True)
+
+    def _clean_accuracy(self, accuracy: float) -> float:
+        """Return the accuracy on validation images without their corrupted copies, if any."""
+        if self.clean is None:
+            return accuracy
+        images, y = self.clean
+        return float((self.network.predict(images, verbose=0).argmax(axis=1) == y).mean())
 
 
 def best_epoch(history: pd.DataFrame, epochs: int) -> int:

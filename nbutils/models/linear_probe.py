@@ -15,16 +15,14 @@ STRENGTHS = (1e-2, 1e-1, 1.0, 10.0)  # inverse regularisation to choose from
 
 
 def make_probe(strength: float) -> Pipeline:
-    """Build the probe: standardise each feature, then logistic regression, classes of equal weight.
+    """Build the probe: standardise each feature, then logistic regression.
 
     Parameters
     ----------
     strength
         Inverse of the L2 regularisation, C of scikit-learn.
     """
-    return make_pipeline(
-        StandardScaler(), LogisticRegression(C=strength, max_iter=500, class_weight="balanced")
-    )
+    return make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=500))
 
 
 def fit(probe: Pipeline, features: np.ndarray, y: np.ndarray) -> Pipeline:

@@ -181,8 +181,9 @@ def fit(
     network = getattr(trainer, "network", trainer)
     state = folder / "training"
     _discard_other(state, settings | {"images": _digest(train, validation)})
+    clean = validation if settings["corruption"] else None
     checkpoint = HistoryCheckpoint(
-        network, validation, folder / runs.HISTORY, state, settings["epochs"], settings["patience"]
+        network, clean, folder / runs.HISTORY, state, settings["epochs"], settings["patience"]
     )
     tensorboard = keras.callbacks.TensorBoard(folder / "tensorboard", write_graph=False)
     backup = keras.callbacks.BackupAndRestore(state / "backup", double_checkpoint=True)

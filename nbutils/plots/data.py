@@ -14,9 +14,9 @@ from nbutils.plots import style
 
 NARROW = 0.05  # share of the longest bar below which a part has no room for its number
 TEXTURE = {  # column -> title, unit
-    "mean": ("Brightness", "mean gray value (0-255)"),
+    "brightness": ("Brightness", "mean gray value (0-255)"),
     "contrast": ("Contrast", "standard deviation (gray values)"),
-    "roughness": ("Roughness", "neighbour difference / contrast"),
+    "sharpness": ("Sharpness", "steps down and right / contrast"),
 }
 
 
@@ -58,7 +58,7 @@ def class_balance(labels: pd.Series, part: pd.Series) -> Figure:
 
 
 def texture(measures: pd.DataFrame, labels: pd.Series) -> Figure:
-    """Show brightness, contrast and roughness by class (of `audit.measure_texture`)."""
+    """Show brightness, contrast and sharpness by class (of `audit.measure_texture`)."""
     names = labels.map(style.shorten)
     order = sorted(names.unique())
     size = (12, 1.5 + 0.34 * len(order))

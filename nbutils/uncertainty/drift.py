@@ -59,18 +59,6 @@ def load_reference(model: Path) -> ReferenceStatistics | None:
         raise UserError(f"{file} cannot be read ({error}): {cure}") from error
 
 
-def image_statistics(image: np.ndarray) -> tuple[float, float, float]:
-    """Return brightness and contrast (mean and deviation, gray values), and sharpness.
-
-    Sharpness is the mean step down plus the mean step to the right, over the contrast. The image
-    is uint8 (size, size, 1).
-    """
-    gray = image[..., 0].astype(np.float32)
-    contrast = float(gray.std())
-    steps = np.abs(np.diff(gray, axis=0)).mean() + np.abs(np.diff(gray, axis=1)).mean()
-    return float(gray.mean()), contrast, float(steps / max(contrast, 1.0))
-
-
 def project(embeddings: np.ndarray, reference: ReferenceStatistics | None) -> np.ndarray:
     """Return where embeddings lie along the reference's directions: (images, N_DIRECTIONS)."""
     if reference is None or not len(embeddings):
@@ -95,7 +83,7 @@ def fit_reference(
     Parameters
     ----------
     statistics
-        `image_statistics` of training and validation images: (images, 3).
+        `images.image_statistics` of training and validation images: (images, 3).
     embeddings
         Of the same images: (images, dimensions).
     novelty

@@ -29,7 +29,7 @@ LAYOUTS = {  # value of LAYOUT -> where the class of an image is read
 EXAMPLES = 3  # folders or names that an error gives
 
 
-def key(name: str) -> str:
+def normalize(name: str) -> str:
     """Return what spellings of one class have in common."""
     return name.strip().casefold()
 
@@ -41,8 +41,8 @@ def class_of(stem: str) -> str:
 
 
 @dataclass(frozen=True)
-class Readings:
-    """The ways in which the classes of images can be read."""
+class LabelSources:
+    """Where the classes of images may be read: folders, names of files, annotations."""
 
     folder: Path
     images: list[Path]
@@ -57,12 +57,12 @@ class Readings:
         if len(given) > 1:
             raise self._ambiguous(given, "each gives classes")
         rivals = given or ["voc"]
-        said = self._by_regions(rivals[0])
-        if labels and len(set(map(key, said.values()))) > 1:
+        annotated = self._by_regions(rivals[0])
+        if labels and len(set(map(normalize, annotated.values()))) > 1:
             self._compare(kind, labels, rivals[0])
-        if labels or not said:
+        if labels or not annotated:
             return (kind, labels) if labels else self._last_resort()
-        return rivals[0], said
+        return rivals[0], annotated
 
     def _given(self, layout: str) -> dict[Path, str]:
         """Return the classes as LAYOUT says; UserError if there are none."""
@@ -81,7 +81,9 @@ class Readings:
         return labels
 
     def _by_regions(self, kind: str) -> dict[Path, str]:
-        labels = {image: largest_class(said) for image, said in self.regions[kind].items()}
+        labels = {
+            image: largest_class(annotated) for image, annotated in self.regions[kind].items()
+        }
         return {image: label for image, label in labels.items() if label}
 
     def _by_path(self) -> tuple[str, dict[Path, str]]:
@@ -115,7 +117,7 @@ class Readings:
             return False
         folders: dict[str, set[str]] = {}
         for image, name in names.items():
-            folders.setdefault(key(name), set()).add(key(labels.get(image, "")))
+            folders.setdefault(normalize(name), set()).add(normalize(labels.get(image, "")))
         outside = {name for name, of in folders.items() if "" in of}
         return any(len(of) > 1 for of in folders.values()) or len(outside) > 1
 
@@ -124,7 +126,7 @@ class Readings:
         paths = [files.class_folders(image, self.folder) for image in self.images]
         levels = {}
         for level in range(max(map(len, paths))):
-            names = Counter(key(parts[level]) for parts in paths if len(parts) > level)
+            names = Counter(normalize(parts[level]) for parts in paths if len(parts) > level)
             if len(names) > 1:
                 levels[level] = max(names.values()) > 1
         return [level for level, repeated in levels.items() if repeated] or list(levels)[:1]
@@ -140,15 +142,17 @@ class Readings:
     def _compare(self, kind: str, labels: dict[Path, str], rival: str) -> None:
         """Raise UserError where annotations give other classes than folders or names do."""
         differing = [
-            (image, said)
+            (image, annotated)
             for image, regions in self.regions[rival].items()
-            if image in labels and (said := {key(region.label) for region in regions})
-            if key(labels[image]) not in said
+            if image in labels and (annotated := {normalize(region.label) for region in regions})
+            if normalize(labels[image]) not in annotated
         ]
-        n_said = sum(map(bool, self.regions[rival].values()))
-        if differing and (rival != "voc" or len(differing) == n_said):
-            image, said = differing[0]
-            example = f"{image.name} is {labels[image]!r} by one, {sorted(said)[0]!r} by the other"
+        n_annotated = sum(map(bool, self.regions[rival].values()))
+        if differing and (rival != "voc" or len(differing) == n_annotated):
+            image, annotated = differing[0]
+            example = (
+                f"{image.name} is {labels[image]!r} by one, {sorted(annotated)[0]!r} by the other"
+            )
             raise self._ambiguous([kind, rival], f"{len(differing)} images differ: {example}")
 
     def _last_resort(self) -> tuple[str, dict[Path, str]]:

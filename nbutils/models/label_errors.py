@@ -4,24 +4,20 @@ import numpy as np
 import pandas as pd
 from cleanlab.filter import find_label_issues
 from cleanlab.rank import get_label_quality_scores
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from threadpoolctl import threadpool_limits
 
+from nbutils.models.linear_probe import make_probe
+
 N_FOLDS = 10
-STRENGTH = 0.1  # inverse L2 regularisation of the regression
+STRENGTH = 0.1  # of the probe
 
 
-def out_of_fold(
-    features: np.ndarray, y: np.ndarray, groups: np.ndarray | None = None
-) -> np.ndarray:
-    """Predict each image by logistic regressions that were fitted without it.
+def out_of_fold(features: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Predict each image by linear probes that were fitted without it.
 
-    Leave `groups` out to find single wrong labels: copies of an image with the right label are the
-    best evidence against a wrong one. With groups, scenes whose copies are all mislabelled are
-    found too, but hard images outrank many wrong labels where a data set has few scenes.
+    Near-duplicates of it are not held out: copies with the right label are the best evidence
+    against a wrong one.
 
     Parameters
     ----------
@@ -29,23 +25,17 @@ def out_of_fold(
         Shape (images, channels), of a frozen backbone, the mean over the eight views.
     y
         Class numbers (int) from 0 without a gap, at least two images a class.
-    groups
-        As `splits.find_groups` numbers them: images of a group are held out together.
 
     Returns
     -------
     Probabilities, float, shape (images, classes).
     """
     n_folds = min(N_FOLDS, int(np.bincount(y).min()))
-    kind = StratifiedKFold if groups is None else StratifiedGroupKFold
-    folds = kind(n_folds, shuffle=True, random_state=0)
-    probabilities = np.zeros((len(y), y.max() + 1))
-    for others, held_out in folds.split(features, y, groups):
-        regression = LogisticRegression(C=STRENGTH, max_iter=100, tol=1e-3)
-        with threadpool_limits(1, "blas"):  # more would wait for one another
-            probe = make_pipeline(StandardScaler(), regression).fit(features[others], y[others])
-        probabilities[np.ix_(held_out, probe.classes_)] = probe.predict_proba(features[held_out])
-    return probabilities
+    folds = StratifiedKFold(n_folds, shuffle=True, random_state=0)
+    with threadpool_limits(1, "blas"):  # more would wait for one another
+        return cross_val_predict(
+            make_probe(STRENGTH), features, y, cv=folds, method="predict_proba"
+        )
 
 
 def rank(probabilities: np.ndarray, y: np.ndarray) -> pd.DataFrame:
