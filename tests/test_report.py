@@ -143,7 +143,7 @@ def test_the_panel_escapes_models_and_data_and_errors(trained, outputs, monkeypa
     opened.folder.value = EVIL
     opened.read.click()
     assert is_escaped(opened.status.value)
-    assert "is no folder" in opened.status.value
+    assert "is no file, no folder" in opened.status.value
     opened.predict([(f"{EVIL}.png", b"text")])
     opened.worker.join()
     assert is_escaped(opened.cards.children[0].children[0].value)
