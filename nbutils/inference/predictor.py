@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from nbutils import runs
-from nbutils.data.images import symmetries, to_array
+from nbutils.data.images import resize, symmetries, to_array
+from nbutils.inference.defects import Defect
 from nbutils.runs import UserError
 from nbutils.uncertainty.review import ReviewPolicy, load_policy
 
@@ -33,7 +34,10 @@ class Prediction:
     probabilities: dict[str, float]  # by class name, sum 1
     novelty: float = np.nan  # about 1 for images like those of training; higher is less like them
     prediction_set: tuple[str, ...] = ()  # classes that hold the true one 95 times in 100
-    reasons: tuple[str, ...] = NO_POLICY  # why a person should review it
+    reasons: tuple[str, ...] = NO_POLICY  # why a person should review it, strongest first
+    risk: float = 1.0  # estimated probability that accepting it is a mistake
+    defect_map: np.ndarray | None = None  # float32 (rows, columns, classes) in [0, 1]
+    defects: tuple[Defect, ...] = ()  # surest first
 
     @property
     def label(self) -> str:
@@ -67,6 +71,7 @@ class Prediction:
             "decision": self.decision,
             "reasons": SEPARATOR.join(self.reasons),
             "novelty": self.novelty,
+            "risk": self.risk,
             "prediction_set": SEPARATOR.join(self.prediction_set),
             **{f"p_{name}": value for name, value in self.probabilities.items()},
             "error": "",
@@ -75,7 +80,7 @@ class Prediction:
 
 def row_columns(classes: Iterable[str]) -> list[str]:
     """Return the columns of `Prediction.to_row`."""
-    facts = ["path", "label", "predicted", "confidence", "decision", "reasons", "novelty"]
+    facts = ["path", "label", "predicted", "confidence", "decision", "reasons", "novelty", "risk"]
     return [*facts, "prediction_set", *(f"p_{name}" for name in classes), "error"]
 
 
@@ -117,6 +122,10 @@ class Predictor:
         """Classify images, uint8 (size, size, 1) each; they are taken as the network needs them."""
         return self.to_predictions(*self.forward(images))
 
+    def predict_image(self, gray: np.ndarray) -> Prediction:
+        """Classify one image, uint8 (height, width)."""
+        return self.predict_arrays([resize(gray, self.size)])[0]
+
     def forward(
         self, images: Iterable[np.ndarray], tta_views: int | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
@@ -149,7 +158,11 @@ class Predictor:
         columns = (each.probabilities, each.novelty, each.prediction_sets, each.reasons)
         return [
             Prediction(
-                self._by_class(row), float(novelty), tuple(compress(self.classes, inside)), reasons
+                self._by_class(row),
+                float(novelty),
+                tuple(compress(self.classes, inside)),
+                reasons,
+                1.0 if reasons else 1 - float(row.max()),
             )
             for row, novelty, inside, reasons in zip(*columns, strict=True)
         ]
