@@ -243,7 +243,7 @@ def inspect(
 
     On all cores, with a page of what to review. Started again after an interruption, it goes on.
     """
-    from nbutils.apps import report
+    from nbutils.apps import inspection_page
     from nbutils.inference import batch
 
     image_list.list_images(sources)  # these two raise before there is a folder
@@ -251,8 +251,8 @@ def inspect(
     stem = re.sub(r"[^\w.-]+", "", Path(sources[0]).stem)  # without a pattern's signs
     folder = runs.create_run(f"{name}/inspection" if name else f"inspection_{stem or 'all'}")
     table = batch.inspect(sources, folder, model, backend, scheduler, workers)
-    summary = report.summarize(folder, max_review_rows)
-    typer.echo(f"{table}\n{report.write(folder, summary)}")
+    summary = inspection_page.summarize(folder, max_review_rows)
+    typer.echo(f"{table}\n{inspection_page.write(folder, summary)}")
     raise typer.Exit(UNREADABLE if summary.n_errors else 0)
 
 
