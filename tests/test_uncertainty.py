@@ -1,5 +1,6 @@
 """Calibration, prediction sets, novelty and review, on numbers whose right results are known."""
 
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -80,17 +81,17 @@ def test_too_few_images_of_calibration_give_sets_of_all_classes():
 
 @pytest.mark.parametrize(
     ("false_accept", "expected", "threshold"),
-    [(20, [0.75, 0.5, 5.25, 5], 0.8), (0.5, [0.75, 0.5, 0.375, 0.125], 0.6)],
+    [(20, [1, 0.75, 0.5, 5.25, 5], 0.8), (0.5, [1, 0.75, 0.5, 0.375, 0.125], 0.6)],
 )
 def test_the_optimal_threshold_costs_least(false_accept, expected, threshold):
     probabilities = np.array([[0.6, 0.4], [0.7, 0.3], [0.8, 0.2], [0.9, 0.1]])
     curve = review.expected_cost(
         probabilities, np.array([0, 1, 0, 0]), ReviewCosts(false_accept, 1, 0)
     )
-    assert curve["confidence"].tolist() == [0.9, 0.8, 0.7, 0.6]
-    assert curve["errors"].tolist() == [0, 0, 1, 1]
-    assert curve["coverage"].tolist() == [0.25, 0.5, 0.75, 1]
-    assert curve["risk"].tolist() == pytest.approx([0, 0, 1 / 3, 1 / 4])
+    assert curve["confidence"].tolist() == [review.ACCEPT_NONE, 0.9, 0.8, 0.7, 0.6]
+    assert curve["errors"].tolist() == [0, 0, 0, 1, 1]
+    assert curve["coverage"].tolist() == [0, 0.25, 0.5, 0.75, 1]
+    assert curve["risk"].tolist() == pytest.approx([0, 0, 0, 1 / 3, 1 / 4])
     assert curve["cost"].tolist() == pytest.approx(expected)
     assert review.optimal_threshold(curve) == threshold
 
@@ -139,6 +140,26 @@ def test_reasons_are_given_in_words(policy):
     assert [len(each) for each in assessed.reasons] == [0, 1, 1, 2]
     assert assessed.reasons[1] == ("confidence 70.0% is below 75.0%",)
     assert assessed.reasons[2] == ("unlike the training images: novelty 5.00, limit 2.00",)
+
+
+def test_where_the_surest_answers_are_wrong_none_is_accepted(policy):
+    probabilities = np.array([[0.6, 0.4], [0.7, 0.3], [0.9, 0.1], [1.0, 0.0]])
+    curve = review.expected_cost(probabilities, np.array([0, 0, 1, 1]), ReviewCosts(5, 1, 0))
+    threshold = review.optimal_threshold(curve)
+    assert threshold == review.ACCEPT_NONE
+    strict = replace(policy, thresholds=replace(policy.thresholds, confidence=threshold))
+    reasons = strict.assess(probabilities, np.zeros((4, 1), np.float32)).reasons
+    assert set(reasons) == {("at its costs, no answer of this model is worth accepting",)}
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("part", ["probabilities", "embeddings"])
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+def test_what_is_not_a_number_is_reviewed(policy, part, value):
+    output = {"probabilities": np.array([[0.9, 0.1]] * 2), "embeddings": np.zeros((2, 1))}
+    output[part][0] = value
+    assessed = policy.assess(**output)
+    assert assessed.reasons == [("the network's output is not a number",), ()]
 
 
 def test_a_policy_is_read_as_it_was_written(policy, tmp_path):

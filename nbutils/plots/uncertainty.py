@@ -73,7 +73,8 @@ def expected_cost(curve: pd.DataFrame, threshold: float) -> Figure:
                    label=f"threshold {threshold:.4g}")  # fmt: skip
         ax.plot(style.complement(least["confidence"]), least[measure], "o", color="C1", ms=9,
                 label=f"least cost: {least['cost']:.3g} per image")  # fmt: skip
-    style.confidence_axis(axes[1], style.complement(curve["confidence"]).min())
+    reached = curve["confidence"][curve["confidence"] <= 1]
+    style.confidence_axis(axes[1], style.complement(reached).min())
     axes[0].set(title="Expected cost by review threshold", ylabel="cost per image", ylim=(0, None))
     axes[1].set(
         title="Images accepted without review", ylabel="share accepted", ylim=(-0.04, 1.04),

@@ -16,6 +16,8 @@ from nbutils.uncertainty.novelty import ClassGaussians
 if TYPE_CHECKING:
     import pandas as pd
 
+ACCEPT_NONE = 1.01  # threshold of confidence that no answer reaches
+
 
 @dataclass(frozen=True)
 class Thresholds:
@@ -87,8 +89,12 @@ class ReviewPolicy:
         runs.write_json(asdict(self.thresholds), model / runs.REVIEW)
 
     def _reasons(self, confidence: float, novelty: float) -> tuple[str, ...]:
+        if not np.isfinite([confidence, novelty]).all():
+            return ("the network's output is not a number",)
         reasons = []
-        if confidence < self.thresholds.confidence:
+        if self.thresholds.confidence > 1:
+            reasons.append("at its costs, no answer of this model is worth accepting")
+        elif confidence < self.thresholds.confidence:
             reasons.append(f"confidence {confidence:.1%} is below {self.thresholds.confidence:.1%}")
         if novelty > self.thresholds.novelty:
             limit = f"limit {self.thresholds.novelty:.2f}"
@@ -154,9 +160,14 @@ def expected_cost(probabilities: np.ndarray, y: np.ndarray, costs: ReviewCosts) 
 
     Returns
     -------
-    The table of `risk_coverage`, with cost: that of false accepts and of reviews, an image.
+    The table of `risk_coverage` after a row that accepts none (`ACCEPT_NONE`), with cost: that of
+    false accepts and of reviews, an image.
     """
-    table = risk_coverage(probabilities, y)
+    import pandas as pd
+
+    none = pd.DataFrame({"confidence": [ACCEPT_NONE], "accepted": 0, "errors": 0})
+    none = none.assign(coverage=0.0, risk=0.0)
+    table = pd.concat([none, risk_coverage(probabilities, y)], ignore_index=True)
     reviewed = len(y) - table["accepted"]
     total = costs.false_accept * table["errors"] + costs.review * reviewed
     return table.assign(cost=total / len(y))
