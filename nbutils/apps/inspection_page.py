@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from nbutils import runs
-from nbutils.apps import report
+from nbutils.apps import html, report
 from nbutils.apps.session import DECISIONS, Entry, Unreadable, explain
 from nbutils.data.images import ImageError, decode
 from nbutils.inference.explain import Explainer
@@ -92,7 +92,7 @@ def write(folder: Path, summary: Summary) -> Path:
     model = Path(facts["model"])
     inspected = datetime.fromtimestamp((folder / runs.INSPECTIONS).stat().st_mtime).astimezone()
     counts = summary.counts.assign(images=summary.counts.sum(axis=1))
-    page = report.environment().get_template(PAGE).stream(
+    page = html.environment().get_template(PAGE).stream(
         facts=facts,
         date=inspected.strftime("%Y-%m-%d %H:%M %Z"),
         model=runs.model_name(model),
@@ -120,7 +120,7 @@ def _drift(folder: Path, result: pd.DataFrame | None) -> dict[str, Any] | None:
     return {
         "drifted": result.attrs["drifted"],
         "sentence": drift.describe(result),
-        "figure": report.data_url("image/png", (folder / "figures" / "drift.png").read_bytes()),
+        "figure": html.data_url("image/png", (folder / "figures" / "drift.png").read_bytes()),
     }
 
 

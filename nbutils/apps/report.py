@@ -3,37 +3,18 @@
 All HTML is in `templates/`; what is put into it is escaped there.
 """
 
-import base64
 import io
 from collections.abc import Iterable
-from functools import cache
-from typing import Any
 
-import jinja2
 import numpy as np
 from matplotlib import colormaps
 from PIL import Image
 
+from nbutils.apps.html import data_url, render
 from nbutils.apps.session import Entry, Session, Unreadable
 
 THUMBNAIL = 180  # pixels, longer side
 TOP, STRENGTH = 3, 0.7  # of the cards of an inspection
-
-
-@cache
-def environment() -> jinja2.Environment:
-    """Return the templates, which escape all that is put into them."""
-    loader = jinja2.PackageLoader("nbutils.apps")
-    templates = jinja2.Environment(
-        loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
-    templates.filters |= {"percent": "{:.1%}".format, "thousands": "{:,}".format}
-    return templates
-
-
-def render(template: str, **values: Any) -> str:
-    """Fill a template of `templates/`."""
-    return environment().get_template(template).render(values)
 
 
 def message(text: str, kind: str = "quiet") -> str:
@@ -84,8 +65,3 @@ def thumbnail(pixels: np.ndarray) -> str:
     file = io.BytesIO()
     image.save(file, "PNG")
     return data_url("image/png", file.getvalue())
-
-
-def data_url(kind: str, content: bytes) -> str:
-    """Return content as a data URL."""
-    return f"data:{kind};base64,{base64.b64encode(content).decode()}"

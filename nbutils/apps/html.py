@@ -1,0 +1,28 @@
+"""Templates of `templates/`, which escape all that is put into them."""
+
+import base64
+from functools import cache
+from typing import Any
+
+import jinja2
+
+
+@cache
+def environment() -> jinja2.Environment:
+    """Return the templates."""
+    loader = jinja2.PackageLoader("nbutils.apps")
+    templates = jinja2.Environment(
+        loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    templates.filters |= {"percent": "{:.1%}".format, "thousands": "{:,}".format}
+    return templates
+
+
+def render(template: str, **values: Any) -> str:
+    """Fill a template."""
+    return environment().get_template(template).render(values)
+
+
+def data_url(kind: str, content: bytes) -> str:
+    """Return content as a data URL."""
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
