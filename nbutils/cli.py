@@ -24,7 +24,8 @@ from typer.core import TyperCommand, TyperGroup
 
 from nbutils import runs
 from nbutils.data import image_list
-from nbutils.data.images import SUFFIXES, ImageError
+from nbutils.data.files import SUFFIXES
+from nbutils.data.images import ImageError, read_file
 from nbutils.inference.predictor import (
     DEFAULT_MODEL,
     Prediction,
@@ -195,9 +196,9 @@ def _listed(source: str) -> Iterable[str]:
 def _predict(predictor: Predictor, path: str) -> tuple[dict[str, Any], Prediction | None]:
     """Return the row of a file, and its prediction or None if it could not be read."""
     try:
-        [prediction] = predictor.predict([Path(path).read_bytes()], [path])
+        [prediction] = predictor.predict([read_file(path)], [path])
         return prediction.to_row(path), prediction
-    except (ImageError, OSError, ValueError) as error:
+    except ImageError as error:
         return error_row(path, str(error), predictor.classes), None
 
 

@@ -1,12 +1,22 @@
 """Every kind of image file that a user may give: the right gray values, or an error."""
 
 import io
+import os
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from nbutils.data.images import ImageError, decode, pixel_hash, resize, symmetries, to_array
+from nbutils.data.images import (
+    ImageError,
+    decode,
+    image_size,
+    pixel_hash,
+    read_file,
+    resize,
+    symmetries,
+    to_array,
+)
 
 
 def encode(image, kind="PNG", **options):
@@ -136,3 +146,48 @@ def test_symmetries_are_the_eight_of_the_square_the_identity_first():
     for image, of_image in zip(images[..., 0], np.moveaxis(views[..., 0], 1, 0), strict=True):
         expected = [np.rot90(flipped, turns) for flipped in (image, image.T) for turns in range(4)]
         assert {view.tobytes() for view in of_image} == {view.tobytes() for view in expected}
+
+
+def test_no_other_error_than_one_of_the_image_leaves_the_decoder(monkeypatch, gray):
+    data = encode(Image.fromarray(gray))
+    for kind in (TypeError, AssertionError, OverflowError, MemoryError, RecursionError):
+
+        def fail(*args, kind=kind, **kwargs):
+            raise kind("within Pillow")
+
+        monkeypatch.setattr(Image.Image, "load", fail)
+        with pytest.raises(ImageError, match=r"^strip_7.png is damaged"):
+            decode(data, "strip_7.png")
+
+
+@pytest.fixture
+def odd_files(tmp_path):
+    """Names that no image can be read by."""
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "folder.png").mkdir()
+    (tmp_path / "zero.png").symlink_to("/dev/zero")
+    (tmp_path / "gone.png").symlink_to(tmp_path / "nowhere")
+    with (tmp_path / "sparse.png").open("wb") as file:
+        file.truncate(40 * 2**30)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("pipe.png", "no regular file"),
+        ("folder.png", "no regular file"),
+        ("zero.png", "no regular file"),
+        ("sparse.png", "MB"),
+        ("gone.png", "is missing"),
+        ("none.png", "is missing"),
+        ("nul\0.png", "no name of a file"),
+        ("x" * 300 + ".png", "File name too long"),
+    ],
+)
+def test_what_is_no_image_file_is_refused_before_it_is_opened(odd_files, name, message):
+    with pytest.raises(ImageError, match=message) as caught:
+        read_file(odd_files / name)
+    assert "odd" in str(caught.value) or name[:20] in str(caught.value) or "nul" in name
+    assert ":" in str(caught.value), "a cure follows the colon"
+    assert image_size(odd_files / name) is None

@@ -10,7 +10,8 @@ from nbutils import runs
 from nbutils.apps import report
 from nbutils.apps.session import ALL, DECISIONS, ORDERS, Entry, Session, Unreadable, explain
 from nbutils.data import image_list, synthetic
-from nbutils.data.images import MAX_BYTES, MAX_PIXELS, SUFFIXES
+from nbutils.data.files import SUFFIXES
+from nbutils.data.images import MAX_BYTES, MAX_PIXELS, ImageError, read_file
 from nbutils.inference.predictor import load_predictor
 from nbutils.runs import UserError
 
@@ -146,10 +147,10 @@ class Panel(Controls):
             if self.stopped.is_set():
                 break
             try:
-                data = content.read_bytes() if isinstance(content, Path) else content
+                data = read_file(content) if isinstance(content, Path) else content
                 self.session.predict(name, data)
-            except OSError as error:
-                self.session.entries.append(Unreadable(name, f"{name} cannot be read ({error})"))
+            except ImageError as error:
+                self.session.entries.append(Unreadable(name, str(error)))
             self.progress.value = number
             if number in (1, PAGE_CARDS):
                 self.show()

@@ -9,7 +9,7 @@ import streamlit as st
 
 from nbutils.apps import report
 from nbutils.apps.session import Entry, Session, Unreadable, explain
-from nbutils.data.images import SUFFIXES
+from nbutils.data.files import SUFFIXES
 from nbutils.inference.explain import Explainer
 from nbutils.inference.predictor import DEFAULT_MODEL, Predictor, load_predictor
 from nbutils.runs import UserError

@@ -18,7 +18,7 @@ import pandas as pd
 from PIL import Image
 
 from nbutils import runs
-from nbutils.data.images import decode, pixel_hash
+from nbutils.data.images import decode, pixel_hash, read_file
 from nbutils.runs import UserError
 
 COLUMNS = ["path", "sha256", "predicted", "corrected", "time", "model"]
@@ -135,6 +135,6 @@ def _csv_line(row: Sequence[str]) -> str:
 def _split_row(path: str, label: str, sha256: str) -> dict:
     if not Path(path).exists():
         raise UserError(f"{path} is gone: remove its line from the corrections, or bring it back")
-    height, width = decode(Path(path).read_bytes(), path).shape
+    height, width = decode(read_file(path), path).shape
     facts = {"path": path, "label": label, "number": 0, "width": width, "height": height}
     return facts | {"boxes": [], "sha256": sha256, "part": "train"}

@@ -6,15 +6,16 @@ import stat
 from itertools import takewhile
 from pathlib import Path
 
-from nbutils.data.images import SUFFIXES
 from nbutils.runs import UserError
 
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")  # of images
 HIDDEN = re.compile(r"^(\.|__)")
 TEXTS = (".xml", ".json", ".txt", ".csv", ".yaml", ".yml", ".names", ".md")
 UNSUPPORTED = (".webp", ".gif", ".jp2", ".heic", ".avif", ".npy")  # formats that are not read
 SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"II*\x00", b"MM\x00*")
 IMAGE_FOLDERS = {"imgs", "images", "img", "image", "jpegimages", "data"}
 SIDE_FOLDERS = {"labels", "annotations", "masks", "mask", "ground_truth", "gt"}
+MAX_BYTES = 64 * 2**20  # of an annotation, a table, a list
 PART_FOLDERS = {"train", "test", "val", "valid", "validation"}
 NEUTRAL_FOLDERS = IMAGE_FOLDERS | SIDE_FOLDERS | PART_FOLDERS  # never classes
 
@@ -37,7 +38,10 @@ def scan(folder: Path, ignored: dict[str, str]) -> list[Path]:
             if HIDDEN.match(path.name):
                 continue
             if os.path.isdir(path):  # noqa: PTH112  Path.is_dir raises where access is denied
-                (links if path.is_symlink() else folders).append(path)
+                if path.is_symlink() and folder.is_relative_to(path.resolve()):
+                    ignored[str(path)] = f"{path} is a link to a folder that it is in"
+                else:
+                    (links if path.is_symlink() else folders).append(path)
             elif _is_usable(path, ignored):
                 files.append(path)
     return sorted(files)
@@ -60,18 +64,14 @@ def _list(folder: Path, seen: set[tuple[int, int]], ignored: dict[str, str]) -> 
 
 
 def _is_usable(path: Path, ignored: dict[str, str]) -> bool:
-    """Tell whether a path is a regular file with a name in Unicode; a pipe is never opened."""
+    """Tell whether a path is a regular file; a pipe is never opened."""
     try:
         regular = stat.S_ISREG(path.stat().st_mode)
         reason = "" if regular else "is no regular file (a pipe or a device): remove it"
-        str(path).encode()
     except OSError as error:
         reason = f"cannot be read ({error.strerror}): give yourself access, or remove it"
-    except UnicodeEncodeError:
-        reason = "has a name that is not in Unicode: rename it"
     if reason:
-        name = os.fsencode(path).decode(errors="replace")
-        ignored[name] = f"{name} {reason}"
+        ignored[str(path)] = f"{path} {reason}"
     return not reason
 
 
@@ -88,11 +88,36 @@ def is_image(path: Path) -> bool:
     return start.startswith(SIGNATURES) or (start[:2] == b"BM" and start[6:] == bytes(4))
 
 
-def read_text(path: Path) -> str:
-    """Read a text file in UTF-8 or UTF-16; in Latin-1 where it is neither."""
-    data = path.read_bytes()
+def read_bytes(path: str | Path, limit: int = MAX_BYTES) -> bytes:
+    """Read a regular file of at most `limit` bytes; a pipe or a device is never opened.
+
+    Raises UserError, which names the file and the cure, for anything else and for a missing file.
+    """
+    try:
+        status = Path(path).stat()
+        if stat.S_ISREG(status.st_mode) and status.st_size <= limit:
+            with Path(path).open("rb") as file:
+                return file.read(status.st_size)
+    except FileNotFoundError as error:
+        raise UserError(f"{path} is missing: correct its name, or copy it again") from error
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be read ({error.strerror}): give yourself access, or copy it again"
+        ) from error
+    except ValueError as error:  # a name with a zero character
+        raise UserError(f"{str(path)!r} is no name of a file ({error}): correct it") from error
+    if stat.S_ISREG(status.st_mode):
+        raise UserError(f"{path} has over {limit // 2**20} MB: shrink or split it")
+    raise UserError(f"{path} is no regular file (a folder, a pipe or a device): name a file")
+
+
+def read_text(path: str | Path, limit: int = MAX_BYTES) -> str:
+    """Read a text file in UTF-8 or UTF-16; in Latin-1 where it is neither (see `read_bytes`)."""
+    data = read_bytes(path, limit)
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         return data.decode("utf-16", errors="replace")
+    if data[:2].count(0) == 1:  # UTF-16 without a mark
+        return data.decode("utf-16-le" if data[0] else "utf-16-be", errors="replace")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:

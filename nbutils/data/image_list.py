@@ -9,7 +9,7 @@ from itertools import chain, islice
 from pathlib import Path
 
 from nbutils import runs
-from nbutils.data.images import SUFFIXES
+from nbutils.data.files import SUFFIXES
 from nbutils.runs import UserError
 
 PATH_COLUMN = "path"  # of a CSV file that names images

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from nbutils.data import files
 from nbutils.runs import UserError
 
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF")
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
 MIN_SIDE = 16
 MAX_BYTES = 64 * 2**20
 MAX_PIXELS = 50_000_000
@@ -20,6 +20,17 @@ TURNED = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 
 class ImageError(UserError):
     """An image that cannot be read: the text names the file and the cure."""
+
+
+def read_file(path: str | Path) -> bytes:
+    """Read an image file for `decode`: a regular one of at most `MAX_BYTES`.
+
+    Raises ImageError for anything else.
+    """
+    try:
+        return files.read_bytes(path, MAX_BYTES)
+    except UserError as error:
+        raise ImageError(str(error)) from error
 
 
 def decode(data: bytes, name: str = "image") -> np.ndarray:
@@ -52,14 +63,16 @@ def decode(data: bytes, name: str = "image") -> np.ndarray:
             _check_header(image, name)
             ImageOps.exif_transpose(image, in_place=True)
             return _gray(image, name)
+    except ImageError:
+        raise
     except UnidentifiedImageError as error:
         formats = ", ".join(FORMATS)
         raise ImageError(f"{name} is not a readable image: give one of {formats}") from error
     except Image.DecompressionBombError as error:
         raise ImageError(_too_many_pixels(name)) from error
-    except (OSError, SyntaxError, EOFError, ValueError) as error:
-        if isinstance(error, ImageError):
-            raise
+    # Pillow's decoders name no set of exceptions: a damaged file gives TypeError, AssertionError,
+    # struct.error, OverflowError and others besides, by the place of the damage.
+    except Exception as error:
         raise ImageError(f"{name} is damaged ({error}): save or copy it again") from error
 
 
@@ -100,10 +113,10 @@ def symmetries(images: np.ndarray) -> np.ndarray:
 def image_size(path: Path) -> tuple[int, int] | None:
     """Return width and height in pixels, as `decode` will; None if it cannot be read."""
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        with Image.open(io.BytesIO(read_file(path)), formats=FORMATS) as image:
             width, height = image.size
             turned = image.getexif().get(EXIF_ORIENTATION) in TURNED
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+    except Exception:  # as in `decode`
         return None
     return (height, width) if turned else (width, height)
 

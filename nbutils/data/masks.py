@@ -7,7 +7,7 @@ import numpy as np
 from scipy import ndimage
 
 from nbutils.data.files import ImageIndex
-from nbutils.data.images import ImageError, decode, image_size
+from nbutils.data.images import ImageError, decode, image_size, read_file
 
 FOLDERS = {"masks", "mask", "ground_truth", "gt"}  # hold masks alone
 MIXED_FOLDERS = {"labels", "annotations"}  # hold masks or texts
@@ -88,7 +88,7 @@ def mask_boxes(mask: Path, image: Path) -> list[tuple[int, int, int, int]]:
 
 def _foreground(file: Path) -> np.ndarray:
     """Read the white pixels of a mask: bool (height, width); ImageError if it is none."""
-    gray = decode(file.read_bytes(), str(file)).astype(int)
+    gray = decode(read_file(file), str(file)).astype(int)
     low, high = gray.min(), gray.max()
     if low == high or (high <= TOLERANCE and len(np.unique(gray)) > 2):
         return np.full(gray.shape, low == high > 0)  # of one value

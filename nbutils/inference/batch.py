@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 
 from nbutils import runs
 from nbutils.data import image_list
-from nbutils.data.images import ImageError, image_statistics, to_array
+from nbutils.data.images import ImageError, image_statistics, read_file, to_array
 from nbutils.inference.predictor import (
     BACKENDS,
     Prediction,
@@ -138,10 +138,10 @@ def _read(path: str, size: int) -> tuple[np.ndarray | None, str, str]:
     """Return a file's image (None if it cannot be read), SHA-256 and error."""
     digest = ""
     try:
-        data = Path(path).read_bytes()
+        data = read_file(path)
         digest = hashlib.sha256(data).hexdigest()
         return to_array(data, size, path), digest, ""
-    except (ImageError, OSError, ValueError) as error:
+    except ImageError as error:
         return None, digest, str(error)
 
 
