@@ -5,11 +5,12 @@ A run is a data set with its split, in a folder below `outputs/`; a model is a f
 
 import json
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
-from uuid import uuid4
+
+from nbutils.disk import UserError, atomic_write, disk_errors
+from nbutils.disk import printable as printable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,18 +52,12 @@ WRITTEN_BY = {
     EXPORT: "steel export",
     BENCHMARK: "steel bench",
 }
-STALE_AFTER_TRAINING = (  # describe the weights that were there before
-    REVIEW, NOVELTY, DRIFT, LITERT_MODEL, PREDICTIONS, METRICS, ERRORS, CAM_SCORES, CAM_CLASSES,
-    CAM_METHODS, EXPORT, BENCHMARK,
+STALE_AFTER_TRAINING = (  # describe the weights that were there before; the card finds a model
+    MODEL_CARD, METRICS, PREDICTIONS, REVIEW, NOVELTY, DRIFT, LITERT_MODEL, HISTORY, ERRORS,
+    CAM_SCORES, CAM_CLASSES, CAM_METHODS, EXPORT, BENCHMARK,
 )  # fmt: skip
 
-
-class UserError(ValueError):
-    """A mistake that the user can mend: its text names the file and the cure."""
-
-    def _render_traceback_(self) -> list[str]:
-        """Have notebooks show the sentence alone (an IPython convention)."""
-        return [str(self)]
+MAX_JSON = 2**28  # bytes
 
 
 def create_run(name: str | Path) -> Path:
@@ -222,21 +217,6 @@ def require(path: Path) -> Path:
     return path
 
 
-@contextmanager
-def atomic_write(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path` to write to, and rename it to `path` if all went well.
-
-    The name's end is kept, since libraries choose the format by it. A missing folder is made.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    tmp = path.with_name(f".{uuid4().hex[:8]}.{path.name}")
-    try:
-        yield tmp
-        tmp.replace(path)
-    finally:
-        tmp.unlink(missing_ok=True)
-
-
 def mark_synthetic(run: Path, reason: str | None) -> None:
     """Label a run as SYNTHETIC with the reason, or take the label away (None).
 
@@ -263,19 +243,37 @@ def write_json(content: dict, path: Path) -> None:
 
 
 def read_json(path: Path) -> dict:
-    """Read a JSON file, or raise UserError that names what writes it."""
+    """Read a JSON file that holds an object, or raise UserError that names what writes it."""
+    cure = f"run {_writer(path)} again"
+    if not require(path).is_file() or path.stat().st_size > MAX_JSON:
+        raise UserError(f"{path} is no file, or of more than {MAX_JSON >> 20} MB: {cure}")
+    with disk_errors(path):
+        data = path.read_bytes()
     try:
-        return json.loads(require(path).read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not JSON ({error}): run {_writer(path)} again") from error
+        content = json.loads(data.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is not JSON ({error}): {cure}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path} is no JSON object: {cure}")
+    return content
 
 
 def read_csv(path: Path) -> "pd.DataFrame":
     """Read a table of images: names of classes stay text, also `01` and `NA`."""
     import pandas as pd
 
+    keep_any_name()
     texts = dict.fromkeys(("path", "label", "predicted", "sha256", "part", "boxes"), str)
-    return pd.read_csv(require(path), dtype=texts, keep_default_na=False)
+    return pd.read_csv(
+        require(path), dtype=texts, keep_default_na=False, encoding_errors="surrogateescape"
+    )
+
+
+def keep_any_name() -> None:
+    """Have pandas keep text as Python does: Arrow refuses names of files that are not in UTF-8."""
+    import pandas as pd
+
+    pd.set_option("mode.string_storage", "python")
 
 
 def write_csv(table: "pd.DataFrame", path: Path) -> None:
@@ -283,14 +281,16 @@ def write_csv(table: "pd.DataFrame", path: Path) -> None:
     if is_synthetic(path.parent):
         table = table.assign(notice="SYNTHETIC")
     with atomic_write(path) as tmp:
-        table.to_csv(tmp, index=False)
+        table.to_csv(tmp, index=False, errors="surrogateescape")
 
 
 def _that_know(models: dict[str, Path], labels: set[str]) -> dict[str, Path]:
     """Return the models with thresholds that know these classes; print why others are left out."""
     fit = {}
     for name, folder in models.items():
-        unknown = sorted(labels - set(read_json(folder / MODEL_CARD).get("classes", [])))
+        classes = read_json(folder / MODEL_CARD).get("classes")
+        known = classes if isinstance(classes, list) else []
+        unknown = [label for label in sorted(labels) if label not in known]
         if unknown:
             print(f"{name} is left out: it does not know {', '.join(unknown)}")
         elif not (folder / REVIEW).exists():

@@ -6,6 +6,12 @@ from folders import boxes, coco, labels, reason, voc, write, write_text
 from nbutils.data.layouts import read_layout
 from nbutils.runs import UserError
 
+BOMB = (
+    "<!DOCTYPE annotation [<!ENTITY a0 'boom'>"
+    + "".join(f"<!ENTITY a{n} '{f'&a{n - 1};' * 30}'>" for n in range(1, 12))
+    + "]><annotation>&a11;</annotation>"
+)
+
 # Pascal VOC
 
 
@@ -28,6 +34,10 @@ def test_voc_boxes_name_the_class_where_nothing_else_does(tmp_path):
         (("nan", 2, 9, 9), None, "not finite"),
         ((1, 2, "1e400", 9), None, "not finite"),
         ((5, 5, 5, 9), None, "empty"),
+        (("left", 2, 9, 9), None, "not finite"),
+        (("", 2, 9, 9), None, "not finite"),
+        ((-9, -9, -2, -2), None, "outside"),
+        ((-1e308, 2, 1e308, 9), ("crack", 0, 2, 60, 9), "clipped"),
         ((100, 100, 120, 120), None, "outside"),
     ],
 )
@@ -36,9 +46,12 @@ def test_boxes_that_do_not_fit_are_clipped_or_reported(tmp_path, edges, kept, sa
     write_text(tmp_path / "crack/1.xml", voc(("crack", *edges)))
     layout = read_layout(tmp_path)
     assert layout.entries[0].boxes == ([kept] if kept else [])
-    text = layout.notes[0] if kept else reason(layout, "1.xml")
+    [text] = layout.notes
     assert said in text
-    assert "1.xml" in text
+    assert text.startswith("1 box ")
+    assert text.endswith(": 1.xml")
+    [files] = layout.boxes.values()
+    assert files == {str(tmp_path / "crack/1.xml"): 1}
 
 
 @pytest.mark.parametrize(
@@ -47,8 +60,10 @@ def test_boxes_that_do_not_fit_are_clipped_or_reported(tmp_path, edges, kept, sa
         b"<annotation><object>",
         b"",
         b"\x00\xff\xfe",
-        b"<?xml version='1.0' encoding='martian'?><annotation/>",
-        voc(("crack", "left", 1, 2, 3)).encode(),
+        b"<html/>",
+        b"<annotation xmlns='x'><object/></annotation>",
+        b"<!DOCTYPE a [<!ENTITY b SYSTEM 'file:///etc/passwd'>]><annotation>&b;</annotation>",
+        BOMB.encode(),
     ],
 )
 def test_broken_voc_files_are_reported(tmp_path, content):
@@ -57,6 +72,30 @@ def test_broken_voc_files_are_reported(tmp_path, content):
     layout = read_layout(tmp_path)
     assert len(layout.entries) == 2
     assert "is no Pascal VOC file" in reason(layout, "1.xml")
+
+
+@pytest.mark.parametrize(
+    ("declared", "encoding"),
+    [("", "utf-8-sig"), ("", "utf-16"), ("", "utf-16-le"), ("", "latin-1"), ("martian", "utf-8"),
+     ("utf-8", "latin-1"), ("latin-1", "latin-1"), ("utf-16", "utf-8")],
+)  # fmt: skip
+def test_voc_files_are_read_in_any_encoding(tmp_path, declared, encoding):
+    write(tmp_path, "x1.png", "x2.png")
+    head = f"<?xml version='1.0' encoding='{declared}'?>" if declared else ""
+    for number, label in enumerate(("Größe", "dent"), 1):
+        write_text(tmp_path / f"x{number}.xml", head + voc((label, 1, 1, 5, 5)), encoding)
+    assert [entry.label for entry in read_layout(tmp_path).entries] == ["Größe", "dent"]
+
+
+def test_what_became_of_boxes_is_a_line_each_with_the_first_files(tmp_path):
+    write(tmp_path, *(f"crack/{n}.png" for n in range(5)), "hole/1.png")
+    for n in range(5):
+        boxes = [("crack", -5, 2, 9, 9), ("crack", 1, 1, 1, 1), ("crack", 2, 2, 1, 1)]
+        write_text(tmp_path / f"crack/{n}.xml", voc(*boxes[: 1 + n]))
+    text = read_layout(tmp_path).describe()
+    assert "note: 5 boxes clipped to their image: 0.xml, 1.xml, 2.xml and 2 more" in text
+    assert "note: 4 boxes left out, empty: 1.xml, 2.xml, 3.xml and 1 more" in text
+    assert "note: 3 boxes with their corners put in order: 2.xml, 3.xml, 4.xml" in text
 
 
 # COCO
@@ -77,7 +116,7 @@ def test_coco(tmp_path):
     assert len(boxes(layout)["a.png"]) == 3
     assert "no box that tells its class" in reason(layout, "c.png")
     assert "'gone.png'" in reason(layout, "instances.json")
-    assert "not finite in d.png" in reason(layout, "instances.json")
+    assert "1 box left out, not finite: instances.json" in layout.notes
     layout = read_layout(tmp_path, normal_class="clean")
     assert labels(layout)["images/c.png"] == "clean"
     assert layout.normal_classes == ("clean",)
@@ -93,7 +132,17 @@ def test_coco_files_of_parts_find_images_of_equal_names(tmp_path):
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("text", ["{", "[" * 100_000, '{"images": 1, "annotations": []}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "[" * 100_000,
+        '{"images": 1, "annotations": []}',
+        '{"images": []}',
+        '{"images": [], "annotations": {}, "categories": [{"id": [], "name": 1}]}',
+        '{"images": ["1.png"], "annotations": [], "categories": []}',
+    ],
+)
 def test_broken_json_is_reported(tmp_path, text):
     write(tmp_path, "crack/1.png", "hole/1.png")
     write_text(tmp_path / "x.json", text)
@@ -171,11 +220,22 @@ def test_yolo_files_that_do_not_fit_are_reported(yolo):
     write_text(yolo / "train/labels/x2.txt", "0 nan 0.5 0.1 0.2\n7 0.5 0.5 0.1 0.2\n")
     write_text(yolo / "train/labels/gone.txt", "0 0.5 0.5 0.1 0.2\n")
     write_text(yolo / "val/labels/x1.txt", "not of numbers")
+    (yolo / "data.yaml").write_bytes(b"\xffnames: [")
     layout = read_layout(yolo)
     assert "no image here" in reason(layout, "gone.txt")
     assert "is no YOLO file" in reason(layout, "val/labels/x1.txt")
-    assert "class 7" in reason(layout, "x2.txt")
-    assert "not finite" in reason(layout, "x2.txt")
+    assert layout.notes == [
+        "1 box left out, of no known class: x2.txt",
+        "1 box left out, not finite: x2.txt",
+    ]
+
+
+def test_label_files_of_which_none_can_be_read_are_reported(tmp_path):
+    write(tmp_path, "crack/images/1.png", "hole/images/1.png")
+    write_text(tmp_path / "crack/labels/1.txt", "0,0.5,0.5,0.1,0.1")
+    layout = read_layout(tmp_path)
+    assert len(layout.entries) == 2
+    assert "is no YOLO file" in reason(layout, "1.txt")
 
 
 def test_yolo_without_names_or_with_two_lists_of_them(yolo):
@@ -203,7 +263,7 @@ def test_csv(tmp_path, separator, encoding):
     assert labels(layout) == {"a.png": "dent", "b.png": "dent", "sub/d.png": "Größe"}
     assert boxes(layout)["a.png"] == [("Größe", 1, 2, 9, 9), ("dent", 0, 0, 30, 30)]
     assert "named by no file" in reason(layout, "c.png")
-    assert "not finite in d.png" in reason(layout, "list.csv")
+    assert "1 box left out, not finite: list.csv" in layout.notes
     assert "has 1 rows without path or label" in reason(layout, "list.csv")
 
 

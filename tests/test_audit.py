@@ -51,7 +51,8 @@ def test_audit_counts(table):
     part = pd.Series("train", table.index)
     part[::2] = "test"
     copy = table.copy()
-    copy.attrs = {"skipped": {"x.png": "x.png is empty"}}
+    clipped = {"clipped to their image": {"a.xml": 2}}
+    copy.attrs = {"skipped": {"x.png": "x.png is empty"}, "notes": [], "boxes": clipped}
     copy.at[1, "sha256"] = copy.at[0, "sha256"]
     copy.at[2, "boxes"] = [*copy.at[2, "boxes"], ("patches", 1, 1, 9, 9)]
     copy.at[3, "boxes"] = []
@@ -61,6 +62,7 @@ def test_audit_counts(table):
     assert facts["identical"] == [copy["path"][:2].tolist()]
     assert facts["second_class_by_class"] == {"crazing": 1}
     assert facts["without_box"] == 1
+    assert facts["boxes"] == clipped
     assert facts["skipped"] == {"x.png": "x.png is empty"}
     assert facts["near_duplicates_across_parts"] == 1
     assert facts["images_by_part"] == {"test": 36, "train": 36}

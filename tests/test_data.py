@@ -1,5 +1,7 @@
 """Data sets: finding, indexing and reading the images."""
 
+import json
+import os
 import shutil
 import time
 
@@ -201,3 +203,32 @@ def test_classes_named_by_digits_stay_text(tmp_path, gray):
     table = datasets.index_images(tmp_path)
     splits.write_split(table, splits.make_split(table, "random", seed=0), tmp_path)
     assert set(splits.read_split(tmp_path)["label"]) == {"01", "NA"}
+
+
+NO_PAIRS = pd.DataFrame({"a": [], "b": []}, dtype=int)
+NAMES = (b"\xe4.png", b"a, b.png", b'"q".png', b"line\nbreak.png", b"NA", b" x .png")
+
+
+def test_file_names_of_any_bytes_survive(tmp_path, gray):
+    folder = tmp_path / os.fsdecode(b"set\xff")
+    for index, label in enumerate(("dent", "hole")):
+        (folder / label).mkdir(parents=True)
+        for number, name in enumerate(NAMES):
+            gray[0, 0] = 10 * index + number
+            Image.fromarray(gray).save(folder / label / os.fsdecode(name), "PNG")
+    (folder / os.fsdecode(b"dent/\xf6.xml")).write_text("<")
+    shutil.copy(folder / "dent" / "NA", folder / "dent" / "cr\r.png")
+    table = datasets.index_images(folder)
+    assert len(table) == 2 * len(NAMES)
+    part = splits.make_split(table, "grouped", 0, pairs=NO_PAIRS)
+    splits.write_split(table, part, tmp_path)
+    split = splits.read_split(tmp_path)
+    assert split["path"].tolist() == table["path"].tolist()
+    assert datasets.read_images(split, 32).shape == (2 * len(NAMES), 32, 32, 1)
+    runs.write_json(audit.summarize(table, part, NO_PAIRS), tmp_path / "audit.json")
+    skipped = json.loads((tmp_path / "audit.json").read_text())["skipped"]
+    assert {os.fsencode(path).split(b"/")[-1] for path in skipped} == {b"\xf6.xml", b"cr\r.png"}
+    table.attrs["layout"].encode()
+    with pytest.raises(UserError) as caught:
+        datasets.read_images(split.assign(sha256="0"), 32)
+    str(caught.value).encode()

@@ -13,9 +13,9 @@ import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from nbutils.data.files import ImageIndex, read_text
+from nbutils.data.files import ImageIndex, read_bytes, read_text
 from nbutils.data.images import image_size
-from nbutils.data.regions import Edges, Region, Regions, Report, fit
+from nbutils.data.regions import UNNAMED, Edges, Region, Regions, Report, fit
 from nbutils.runs import UserError
 
 EDGES = ("xmin", "ymin", "xmax", "ymax")
@@ -60,11 +60,23 @@ def _read_voc(files: list[Path], index: ImageIndex, report: Report) -> Regions:
         if image is None:
             continue
         try:
-            nodes = ET.parse(file).iter("object")
-            regions[image] = [Region(*_voc_object(node), file) for node in nodes]
+            root = _parse_xml(file)
         except UNREADABLE as error:
             report.ignore(file, f"is no Pascal VOC file ({error}): save it again")
+            continue
+        if root.tag != "annotation":
+            report.ignore(file, f"is no Pascal VOC file, but one of <{root.tag}>: save it as one")
+            continue
+        regions[image] = [Region(*_voc_object(node), file) for node in root.iter("object")]
     return regions
+
+
+def _parse_xml(file: Path) -> ET.Element:
+    """Parse a file, also where its encoding is not the declared one."""
+    try:
+        return ET.fromstring(read_bytes(file))
+    except (ET.ParseError, LookupError, ValueError):
+        return ET.fromstring(re.sub(r"^\s*<\?xml[^>]*\?>", "", read_text(file)))
 
 
 def _voc_object(node: ET.Element) -> tuple[str, Edges]:
@@ -72,12 +84,15 @@ def _voc_object(node: ET.Element) -> tuple[str, Edges]:
         _whole(node.findtext(f"bndbox/{edge}", ""))  # as pixels, whatever the tool wrote
         for edge in EDGES
     )
-    return node.findtext("name", "").strip(), (left, top, right, bottom)
+    return node.findtext("name", ""), (left, top, right, bottom)
 
 
 def _whole(text: str) -> float:
-    value = float(text)
-    return int(value) if math.isfinite(value) else value
+    try:
+        value = float(text)
+    except ValueError:
+        return math.nan
+    return math.trunc(value) if math.isfinite(value) else value
 
 
 def _read_coco(files: list[Path], index: ImageIndex, report: Report) -> Regions:
@@ -85,21 +100,23 @@ def _read_coco(files: list[Path], index: ImageIndex, report: Report) -> Regions:
     for file in _with_suffix(files, ".json"):
         try:
             content = json.loads(read_text(file))
-            if isinstance(content, dict) and {"images", "annotations"} <= set(content):
-                _add_coco(content, file, index, report, regions)
+            if isinstance(content, dict) and {"images", "annotations"} & set(content):
+                for image, listed in _coco_regions(content, file, index, report).items():
+                    regions.setdefault(image, []).extend(listed)
         except (*UNREADABLE, TypeError, AttributeError) as error:
-            report.ignore(file, f"is no COCO file ({error!r}): save it again")
+            report.ignore(file, f"is no COCO file ({_brief(error)}): save it again")
     return regions
 
 
-def _add_coco(
-    content: dict, file: Path, index: ImageIndex, report: Report, regions: Regions
-) -> None:
+def _brief(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error)[:80]}"
+
+
+def _coco_regions(content: dict, file: Path, index: ImageIndex, report: Report) -> Regions:
     names = {category["id"]: str(category["name"]) for category in content["categories"]}
     listed = {image["id"]: str(image["file_name"]) for image in content["images"]}
     paths = _resolve(set(listed.values()), file, index, report)
-    for image in paths.values():
-        regions.setdefault(image, [])
+    regions: Regions = {image: [] for image in paths.values()}
     n_unknown = 0
     for annotation in content["annotations"]:
         name, label = listed.get(annotation["image_id"]), names.get(annotation["category_id"])
@@ -110,6 +127,7 @@ def _add_coco(
             regions[paths[name]].append(Region(label, edges, file))
     if n_unknown:
         report.ignore(file, f"has {n_unknown} boxes of unknown images or classes: correct it")
+    return regions
 
 
 def _coco_edges(bbox: list | None) -> Edges | None:
@@ -118,7 +136,7 @@ def _coco_edges(bbox: list | None) -> Edges | None:
         return None
     try:
         left, top, width, height = map(float, bbox)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return UNKNOWN
     return left, top, left + width, top + height
 
@@ -151,11 +169,11 @@ def _read_yolo(files: list[Path], index: ImageIndex, report: Report) -> Regions:
             ]
         except UNREADABLE as error:
             other[file] = str(error)
+    for file, reason in other.items():
+        report.ignore(file, f"is no YOLO file ({reason}): save it again, or remove it")
     if not any(parsed.values()):
         return {}
     names = _class_names(files, report)
-    for file, reason in other.items():
-        report.ignore(file, f"is no YOLO file ({reason}): save it again")
     regions: Regions = {}
     for file, lines in parsed.items():
         image = _owner(file, index, report)
@@ -172,7 +190,7 @@ def _in_labels(file: Path) -> bool:
 def _yolo_line(line: str) -> tuple[int, list[float]]:
     number, *values = line.split()
     if len(values) not in (4, 5) and (len(values) < 6 or len(values) % 2):
-        raise ValueError(f"the line {line!r} has {len(values) + 1} values")
+        raise ValueError(f"the line {line[:40]!r} has {len(values) + 1} values")
     return int(number), [float(value) for value in values]
 
 
@@ -192,8 +210,8 @@ def _yolo_region(
     else:
         left, right = min(values[::2]), max(values[::2])
         top, bottom = min(values[1::2]), max(values[1::2])
-    if names and number not in names:
-        report.ignore(file, f"names class {number}, which the list of classes lacks: correct it")
+    if number < 0 or (names and number not in names):
+        report.count_box(UNNAMED, file)
         return Region("", None, file)
     edges = left * width, top * height, right * width, bottom * height
     return Region(names.get(number, str(number)), edges, file)
@@ -203,11 +221,18 @@ def _class_names(files: list[Path], report: Report) -> dict[int, str]:
     """Read the names of YOLO's classes; UserError where two files differ."""
     lists = {}
     for file in files:
+        if file.name not in CLASS_LISTS and file.suffix.lower() not in (".yaml", ".yml"):
+            continue
+        try:
+            text = read_text(file)
+        except UNREADABLE as error:
+            report.ignore(file, f"cannot be read ({error}): give yourself access, or remove it")
+            continue
         if file.name in CLASS_LISTS:
-            lines = read_text(file).splitlines()
-            lists[file] = {n: line.strip() for n, line in enumerate(lines) if line.strip()}
-        elif file.suffix.lower() in (".yaml", ".yml"):
-            lists[file] = _yaml_names(read_text(file))
+            lines = enumerate(text.splitlines())
+            lists[file] = {n: line.strip() for n, line in lines if line.strip()}
+        else:
+            lists[file] = _yaml_names(text)
     lists = {file: names for file, names in lists.items() if names}
     if not lists:
         report.notes.append("no data.yaml or classes.txt names the classes: they are numbers")

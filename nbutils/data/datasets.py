@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 
 from nbutils import runs, runtime
 from nbutils.data import layouts, synthetic
-from nbutils.data.images import ImageError, decode, pixel_hash, resize
+from nbutils.data.images import ImageError, decode, pixel_hash, read_file, resize
 from nbutils.runs import UserError
 
 KAGGLE = "kaustubhdikshit/neu-surface-defect-database"
@@ -94,8 +94,8 @@ def index_images(folder: str | Path, layout: str = "", normal_class: str = "") -
     -------
     One row an image, sorted by label and number: path (absolute), label, number, width, height
     (pixels), boxes (list of (label, xmin, ymin, xmax, ymax), pixels), sha256 (of the pixels).
-    `attrs`: skipped (each file that could not be used -> the reason) and layout (what was
-    understood, as text).
+    `attrs`: skipped (each file that could not be used -> the reason), notes (what was changed),
+    boxes (what was done to boxes -> file -> how many) and layout (what was understood, as text).
 
     Raises
     ------
@@ -103,6 +103,7 @@ def index_images(folder: str | Path, layout: str = "", normal_class: str = "") -
         If the folder is missing, can be read in two ways, or holds no readable images of at least
         two classes.
     """
+    runs.keep_any_name()
     known = layouts.read_layout(folder, layout, normal_class)
     skipped = dict(known.ignored)
     numbered = list(zip(known.entries, _numbers(known.entries), strict=True))
@@ -118,7 +119,7 @@ def index_images(folder: str | Path, layout: str = "", normal_class: str = "") -
             "its name"
         )
     readable = [entry for entry in known.entries if rows[entry.path]]
-    table.attrs["skipped"] = skipped
+    table.attrs |= {"skipped": skipped, "notes": known.notes, "boxes": known.boxes}
     table.attrs["layout"] = replace(known, entries=readable, ignored=skipped).describe()
     return table
 
@@ -138,8 +139,8 @@ def _index_row(entry: layouts.Entry, number: int, skipped: dict[str, str]) -> tu
     """Return the row of an image; None, and why in `skipped`, if it cannot be read."""
     name = str(entry.path)
     try:
-        gray = decode(entry.path.read_bytes(), name)
-    except (ImageError, OSError) as error:
+        gray = decode(read_file(entry.path), name)
+    except ImageError as error:
         skipped[name] = str(error)
         return None
     height, width = gray.shape
@@ -185,10 +186,9 @@ def read_originals(table: pd.DataFrame) -> list[np.ndarray]:
 
 
 def _read(path: str, sha256: str) -> np.ndarray:
-    try:
-        gray = decode(Path(path).read_bytes(), path)
-    except FileNotFoundError as error:
-        raise UserError(f"{path} is gone: run 01_data_exploration again") from error
+    if not Path(path).exists():
+        raise UserError(f"{path} is gone: run 01_data_exploration again")
+    gray = decode(read_file(path), path)
     if pixel_hash(gray) != sha256:
         raise UserError(f"{path} is not the image that was split: run 01_data_exploration again")
     return gray

@@ -68,6 +68,8 @@ def _is_usable(path: Path, ignored: dict[str, str]) -> bool:
     try:
         regular = stat.S_ISREG(path.stat().st_mode)
         reason = "" if regular else "is no regular file (a pipe or a device): remove it"
+        if "\r" in str(path):  # which tables take for the end of a row
+            reason = "has a carriage return in its name: rename it"
     except OSError as error:
         reason = f"cannot be read ({error.strerror}): give yourself access, or remove it"
     if reason:

@@ -1,6 +1,7 @@
 """The class of each image, as folders, names of files or annotations say it."""
 
 import re
+import unicodedata
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,11 +28,24 @@ LAYOUTS = {  # value of LAYOUT -> where the class of an image is read
     "csv": "a table with the columns path and label",
 }
 EXAMPLES = 3  # folders or names that an error gives
+RESERVED = ("all",)  # what tables call the total of their classes
+BYTES = re.compile("[\udc80-\udcff]")  # of a name that is not in UTF-8, as Python keeps them
+
+
+def clean(name: str) -> str:
+    """Return a class name that any table and page can hold: one line of composed Unicode.
+
+    Bytes that are not UTF-8 are read as Latin-1. A semicolon becomes a comma, since it separates
+    the members of a prediction set.
+    """
+    name = BYTES.sub(lambda byte: chr(ord(byte[0]) - 0xDC00), name)
+    name = unicodedata.normalize("NFC", " ".join(name.replace(";", ",").split()))
+    return "".join(one for one in name if unicodedata.category(one) not in ("Cc", "Cs"))
 
 
 def normalize(name: str) -> str:
     """Return what spellings of one class have in common."""
-    return name.strip().casefold()
+    return clean(name).casefold()
 
 
 def class_of(stem: str) -> str:

@@ -7,13 +7,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from nbutils.data import annotations, files, masks
-from nbutils.data.images import SUFFIXES, ImageError
-from nbutils.data.labels import LAYOUTS, LabelSources, normalize
-from nbutils.data.regions import Box, Regions, Report
-from nbutils.runs import UserError
+from nbutils.data.images import ImageError
+from nbutils.data.labels import LAYOUTS, RESERVED, LabelSources, clean, normalize
+from nbutils.data.regions import Box, Regions, Report, list_files
+from nbutils.runs import UserError, printable
 
 NORMAL = ("free", "good", "ok", "normal", "no_defect", "defect_free")
-EXAMPLES = 3  # files named for each reason
 
 
 @dataclass(frozen=True)
@@ -35,6 +34,7 @@ class Layout:
     entries: list[Entry]
     ignored: dict[str, str] = field(default_factory=dict)  # file -> reason
     notes: list[str] = field(default_factory=list)  # what was changed to understand it
+    boxes: dict[str, dict[str, int]] = field(default_factory=dict)  # what was done -> file -> count
     normal_classes: tuple[str, ...] = ()  # classes of images without a defect
 
     def describe(self) -> str:
@@ -44,15 +44,14 @@ class Layout:
         lines = [self._class_line(label, width) for label in sorted(counts)]
         reasons: dict[str, list[str]] = {}
         for path, reason in self.ignored.items():
-            reasons.setdefault(reason.removeprefix(path).strip(), []).append(path)
+            same = printable(reason).removeprefix(printable(path)).strip()
+            reasons.setdefault(same, []).append(path)
         for reason, paths in reasons.items():
-            names = [str(Path(path).relative_to(self.folder)) for path in paths[:EXAMPLES]]
-            more = f" and {len(paths) - EXAMPLES} more" if len(paths) > EXAMPLES else ""
-            lines.append(f"ignored ({len(paths)}): {', '.join(names)}{more}: {reason}")
+            lines.append(f"ignored ({len(paths)}): {list_files(paths)}: {reason}")
         lines += [f"note: {note}" for note in self.notes]
         head = f"{self.folder.name}: {len(self.entries)} images of {len(counts)} classes"
         branches = [f"├── {line}" for line in lines[:-1]] + [f"└── {line}" for line in lines[-1:]]
-        return "\n".join([f"{head}, by {LAYOUTS[self.kind]}", *branches])
+        return printable("\n".join([f"{head}, by {LAYOUTS[self.kind]}", *branches]))
 
     def _class_line(self, label: str, width: int) -> str:
         entries = [entry for entry in self.entries if entry.label == label]
@@ -92,7 +91,7 @@ def read_layout(folder: str | Path, layout: str = "", normal_class: str = "") ->
     candidates = [path for path in paths if files.is_image(path)]
     images, mask_of = masks.separate(folder, candidates, report.ignored)
     if not images:
-        raise UserError(f"{folder} holds no images ({', '.join(SUFFIXES)}): name another folder")
+        raise UserError(f"{folder} holds no images ({', '.join(files.SUFFIXES)}): name another")
     index = files.ImageIndex(folder, images)
     regions = annotations.read_annotations(paths, index, report)
     kind, labels = LabelSources(folder, images, regions).choose(layout)
@@ -101,7 +100,8 @@ def read_layout(folder: str | Path, layout: str = "", normal_class: str = "") ->
     spelling = _spelling(list(labels.values()), annotated, report)
     entries = [_entry(*item, annotated, mask_of, spelling, report) for item in labels.items()]
     normal = _normal_classes({entry.label for entry in entries}, normal_class)
-    return Layout(folder, kind, entries, report.ignored, report.notes, normal)
+    notes = [*report.notes, *report.describe_boxes()]
+    return Layout(folder, kind, entries, report.ignored, notes, report.boxes, normal)
 
 
 def _complete(
@@ -121,7 +121,7 @@ def _complete(
         listed = image in regions.get(kind, {})
         background = listed and not regions[kind][image]
         label = labels.get(image) or (normal_class if background else "")
-        if label.strip():
+        if clean(label):
             complete[image] = label
         else:
             report.ignore(image, _why_unlabelled(kind, listed))
@@ -184,13 +184,24 @@ def _spelling(labels: list[str], annotated: Regions, report: Report) -> dict[str
     names.update(region.label for regions in annotated.values() for region in regions)
     spellings: dict[str, Counter[str]] = {}
     for name, number in names.items():
-        spellings.setdefault(normalize(name), Counter())[name.strip()] += number
+        spellings.setdefault(normalize(name), Counter())[clean(name)] += number
     chosen = {same: counts.most_common(1)[0][0] for same, counts in spellings.items()}
     for same, spelling in chosen.items():
         others = [name for name in names if normalize(name) == same and name != spelling]
-        if others:
+        if len(others) + (spelling in names) > 1:
             report.notes.append(f"{', '.join(map(repr, others))} and {spelling!r} are one class")
+        elif others:
+            report.notes.append(f"{others[0]!r} is called {spelling!r}")
+        if spelling in RESERVED:
+            chosen[same] = _unused(spelling, chosen)
+            report.notes.append(f"{spelling!r} is the total in tables: it is {chosen[same]!r} here")
     return chosen
+
+
+def _unused(name: str, others: dict[str, str]) -> str:
+    while normalize(name) in others:
+        name += "_"
+    return name
 
 
 def _normal_classes(labels: set[str], normal_class: str) -> tuple[str, ...]:

@@ -10,6 +10,12 @@ from nbutils.data.images import image_size
 
 Box = tuple[str, int, int, int, int]  # label, xmin, ymin, xmax, ymax in pixels
 Edges = tuple[float, float, float, float]
+CLIPPED, ORDERED = "clipped to their image", "with their corners put in order"
+NOT_FINITE, EMPTY, OUTSIDE, UNNAMED = (
+    f"left out, {why}"
+    for why in ("not finite", "empty", "outside their image or below a pixel", "of no known class")
+)
+EXAMPLES = 3  # files named in a line
 
 
 @dataclass(frozen=True)
@@ -26,15 +32,34 @@ Regions = dict[Path, list[Region]]  # of each image; none: it is named without a
 
 @dataclass
 class Report:
-    """What could not be used (file -> reason), and what was changed."""
+    """What could not be used (file -> reason), what was changed, and what became of boxes."""
 
     ignored: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    boxes: dict[str, Counter[str]] = field(default_factory=dict)  # what -> file -> how many
 
     def ignore(self, path: Path, reason: str) -> None:
         """Enter a file with the reason, a sentence that begins with its path."""
         known = self.ignored.get(str(path))
         self.ignored[str(path)] = f"{known}; it {reason}" if known else f"{path} {reason}"
+
+    def count_box(self, what: str, source: Path) -> None:
+        """Enter what became of a box of a file."""
+        self.boxes.setdefault(what, Counter())[str(source)] += 1
+
+    def describe_boxes(self) -> list[str]:
+        """Say what became of boxes, a line each, with the first files."""
+        return [
+            f"{files.total()} {'box' if files.total() == 1 else 'boxes'} {what}: "
+            f"{list_files(list(files))}"
+            for what, files in self.boxes.items()
+        ]
+
+
+def list_files(paths: list[str]) -> str:
+    """Name the first of some files."""
+    names = ", ".join(Path(path).name for path in paths[:EXAMPLES])
+    return names + (f" and {len(paths) - EXAMPLES} more" if len(paths) > EXAMPLES else "")
 
 
 def largest_class(regions: Iterable[Region]) -> str:
@@ -54,51 +79,36 @@ def largest_class(regions: Iterable[Region]) -> str:
 
 def fit(regions: Regions, report: Report) -> Regions:
     """Clip boxes to their images, and leave those out that are none."""
-    clipped: Counter[Path] = Counter()
-    wrong: dict[Path, list[str]] = {}
     fitted: Regions = {}
     for image, listed in regions.items():
         size = image_size(image) if any(region.edges for region in listed) else None
-        fitted[image] = []
-        for region in listed:
-            edges, reason = _clip(region.edges, size) if region.edges and size else (None, "")
-            if reason:
-                wrong.setdefault(region.source, []).append(f"{reason} in {image.name}")
-            clipped[region.source] += bool(
-                edges and region.edges and edges != _rounded(region.edges)
-            )
-            fitted[image].append(Region(region.label, edges, region.source))
-    for source, reasons in wrong.items():
-        report.ignore(source, f"has {_count(reasons, 'box')} left out ({reasons[0]}): correct it")
-    report.notes += [
-        f"{number} boxes of {source} were put in order or clipped to their image"
-        for source, number in clipped.items()
-        if number
-    ]
+        fitted[image] = [_fit(region, size, report) for region in listed]
     return fitted
 
 
+def _fit(region: Region, size: tuple[int, int] | None, report: Report) -> Region:
+    """Return a region with whole pixels within its image; without edges where it has none."""
+    if not region.edges or not size:  # the size is unknown where the image cannot be read
+        return Region(region.label, None, region.source)
+    edges, what = _clip(region.edges, size) if region.label else (None, UNNAMED)
+    if what:
+        report.count_box(what, region.source)
+    return Region(region.label, edges, region.source)
+
+
 def _clip(edges: Edges, size: tuple[int, int]) -> tuple[Edges | None, str]:
-    """Return a box as whole pixels within its image, or the reason why it is none."""
+    """Return a box as whole pixels within its image, None if it is none, and what was done."""
     if not all(map(math.isfinite, edges)):
-        return None, "a box that is not finite"
+        return None, NOT_FINITE
     if edges[0] == edges[2] or edges[1] == edges[3]:
-        return None, "an empty box"
-    edges = _rounded(edges)
-    left, right = sorted((edges[0], edges[2]))
-    top, bottom = sorted((edges[1], edges[3]))
-    width, height = size
-    x = [min(max(value, 0), width) for value in (left, right)]
-    y = [min(max(value, 0), height) for value in (top, bottom)]
-    if x[0] == x[1] or y[0] == y[1]:
-        return None, "a box outside the image or below a pixel"
-    return (x[0], y[0], x[1], y[1]), ""
-
-
-def _rounded(edges: Edges) -> Edges:
+        return None, EMPTY
     left, top, right, bottom = map(round, edges)
-    return left, top, right, bottom
-
-
-def _count(things: list[str], name: str) -> str:
-    return f"1 {name}" if len(things) == 1 else f"{len(things)} {name}es"
+    x, y = sorted((left, right)), sorted((top, bottom))
+    inside = [
+        [min(max(value, 0), end) for value in pair] for pair, end in zip((x, y), size, strict=True)
+    ]
+    if inside[0][0] == inside[0][1] or inside[1][0] == inside[1][1]:
+        return None, OUTSIDE
+    is_ordered = (left, top) == (x[0], y[0])
+    what = CLIPPED if inside != [x, y] else "" if is_ordered else ORDERED
+    return (inside[0][0], inside[1][0], inside[0][1], inside[1][1]), what
