@@ -1,11 +1,16 @@
 """Corrected labels: written by several at once, and added to the training part."""
 
-from concurrent.futures import ThreadPoolExecutor
+import contextlib
+import errno
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from nbutils import runs
 from nbutils.data import corrections, images, splits
@@ -41,24 +46,82 @@ def test_the_image_is_kept_and_the_last_correction_counts(file, gray):
     assert np.array_equal(images.decode(Path(row["path"]).read_bytes()), gray)
 
 
-def test_first_writers_at_once_lose_nothing(outputs, gray):
-    grays = [gray + number for number in range(40)]
-    with ThreadPoolExecutor(8) as threads:
-        files = threads.map(
-            lambda gray: corrections.write(gray, "crazing", "patches", MODEL), grays
-        )
+def write_several(outputs, first):
+    runs.OUTPUTS = outputs
+    for number in range(first, first + 10):
+        gray = np.full((16, 16), number, np.uint8)
+        file = corrections.write(gray, "crazing", "patches", MODEL)
+    return file
+
+
+def test_first_writers_at_once_lose_nothing(outputs):
+    fork = multiprocessing.get_context("fork")
+    with ProcessPoolExecutor(4, fork) as processes:
+        files = processes.map(write_several, [outputs] * 4, range(0, 40, 10))
     [file] = set(files)
     table = pd.read_csv(file)  # as a spreadsheet reads it: with the header once, at the top
-    assert set(table["sha256"]) == {images.pixel_hash(gray) for gray in grays}
-    assert sorted(path.name for path in file.parent.iterdir()) == ["images", file.name]
+    assert set(table["sha256"]) == {
+        images.pixel_hash(np.full((16, 16), number, np.uint8)) for number in range(40)
+    }
+    assert {path.name for path in file.parent.iterdir()} >= {"images", file.name}
 
 
-@pytest.mark.parametrize("torn", ['"/data/a, b.png,0f', "/data/a.png,0f,crazing,patches\n"])
-def test_a_line_that_was_cut_off_hides_no_other(file, gray, torn):
+@pytest.mark.parametrize(
+    "torn",
+    [
+        '"/data/a, b.png,0f',
+        "/data/a.png,0f,crazing,patches\n",
+        ",".join(corrections.COLUMNS),
+        "x" * 200_000,
+        "\x00\r\n",
+    ],
+)
+def test_a_line_that_was_cut_off_hides_no_other(file, gray, torn, capsys):
     with file.open("a", encoding="utf-8") as lines:
         lines.write(torn)
     corrections.write(gray + 1, "crazing", "inclusion", MODEL)
     assert corrections.read(file)["corrected"].tolist() == ["scratches", "inclusion"]
+    assert "1 of 3 lines are damaged" in capsys.readouterr().out
+
+
+def test_a_file_of_something_else_is_left_as_it_is(file, gray):
+    file.write_bytes(b"\xff\xfenot,ours\n")
+    with pytest.raises(UserError, match=r"was not kept: .*csv is no file of corrections: rename"):
+        corrections.write(gray, "crazing", "patches", MODEL)
+    assert file.read_bytes() == b"\xff\xfenot,ours\n"
+    with pytest.raises(UserError, match="lacks path"):
+        corrections.read(file)
+
+
+def test_an_empty_file_gets_its_header(file, gray):
+    file.write_text("")
+    corrections.write(gray, "crazing", "patches", MODEL)
+    assert corrections.read(file)["corrected"].tolist() == ["patches"]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EIO])
+@pytest.mark.parametrize("step", ["open", "save"])
+def test_a_correction_that_cannot_be_kept_is_told(outputs, gray, monkeypatch, number, step):
+    def fail(*args, **kwargs):
+        raise OSError(number, "no luck")
+
+    place = Path if step == "open" else corrections.Image.Image
+    with monkeypatch.context() as patch:
+        patch.setattr(place, step, fail)
+        with pytest.raises(UserError, match="the correction was not kept: "):
+            corrections.write(gray, "crazing", "patches", MODEL)
+
+
+@given(st.binary(max_size=300))
+@settings(deadline=None)
+def test_any_bytes_are_corrections_or_a_user_error(tmp_path_factory, content):
+    file = tmp_path_factory.getbasetemp() / "corrections.csv"
+    file.write_bytes(content)
+    with contextlib.suppress(UserError):
+        corrections.read(file)
+    head = ",".join(corrections.COLUMNS).encode() + b"\n"
+    file.write_bytes(head + content)
+    corrections.read(file)
 
 
 def test_training_takes_corrections_in_and_leaves_the_test_part(file, split):

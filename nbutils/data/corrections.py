@@ -8,20 +8,23 @@ import csv
 import io
 import os
 from collections.abc import Sequence
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from uuid import uuid4
 
 import numpy as np
 import pandas as pd
+from filelock import FileLock
 from PIL import Image
 
 from nbutils import runs
+from nbutils.data.files import read_bytes
 from nbutils.data.images import decode, pixel_hash, read_file
 from nbutils.runs import UserError
 
 COLUMNS = ["path", "sha256", "predicted", "corrected", "time", "model"]
+NONE, NO_DEFECT = "none", "no_defect"  # of the classes; no defect at all
+PATIENCE = 10  # seconds to wait for another writer
+MAX_BYTES = 2**28  # of a file
 
 
 def corrections_file(model: str) -> Path:
@@ -44,45 +47,54 @@ def write(gray: np.ndarray, predicted: str, corrected: str, model: str) -> Path:
     gray
         uint8, shape (height, width).
     predicted, corrected
-        The class that the model predicted, and the true one.
+        The class that the model predicted, and the true one; `NONE` or `NO_DEFECT` where there is
+        none, and an empty one to take back what was said before.
     model
         Name of the model, as `corrections_file` takes it.
 
     Returns
     -------
     The file.
+
+    Raises
+    ------
+    UserError
+        If the correction could not be kept: the disk is full, say.
     """
     file = corrections_file(model)
     digest = pixel_hash(gray)
     image = file.parent / "images" / f"{digest[:16]}.png"
-    image.parent.mkdir(parents=True, exist_ok=True)
-    with runs.atomic_write(image) as tmp:
-        Image.fromarray(gray).save(tmp)
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    _append(file, (str(image), digest, predicted, corrected, now, model))
+    try:
+        with runs.atomic_write(image) as tmp:
+            Image.fromarray(gray).save(tmp)
+        with FileLock(file.with_name(f".{file.name}.lock"), timeout=PATIENCE):
+            _append(file, (str(image), digest, predicted, corrected, now, model))
+    except (OSError, UserError) as error:
+        raise UserError(f"the correction was not kept: {error}") from error
     return file
 
 
 def read(file: Path) -> pd.DataFrame:
-    """Read corrections, the last one of each image; a line that was cut off is left out.
+    """Read corrections, the last one of each image; damaged lines are left out, and said to be.
+
+    So are those that were taken back.
 
     Raises UserError where the file is missing or not one of corrections.
     """
-    if not file.is_file():
+    if not file.exists():
         raise UserError(f"{file} is missing: correct a label in 05_upload_demo first")
-    text = file.read_text(encoding="utf-8-sig", errors="replace")
-    try:  # line by line: a quotation mark that a cut line leaves open ends with it
-        columns, *rows = [next(csv.reader([line])) for line in text.splitlines() if line] or [[]]
-    except csv.Error as error:
-        raise UserError(
-            f"{file} cannot be read ({error}): name a file that the demo wrote"
-        ) from error
+    runs.keep_any_name()
+    columns, *rows = _rows(file) or [[]]
     missing = [column for column in COLUMNS if column not in columns]
     if missing:
         raise UserError(f"{file} lacks {', '.join(missing)}: name a file that the demo wrote")
-    whole = [row for row in rows if len(row) == len(columns)]
+    whole = [row for row in rows if len(row) == len(columns) and row != columns]
+    if len(whole) < len(rows):
+        print(f"{file}: {len(rows) - len(whole)} of {len(rows)} lines are damaged and left out")
     table = pd.DataFrame(whole, columns=columns, dtype=str)
-    return table.drop_duplicates("sha256", keep="last", ignore_index=True)
+    table = table.drop_duplicates("sha256", keep="last")
+    return table[table["corrected"] != ""].reset_index(drop=True)
 
 
 def add_to_split(split: pd.DataFrame, file: Path) -> pd.DataFrame:
@@ -96,10 +108,14 @@ def add_to_split(split: pd.DataFrame, file: Path) -> pd.DataFrame:
     split
         As `splits.read_split` returns it.
     file
-        As `write` writes it. Its labels have to be classes of the split.
+        As `write` writes it. Its labels have to be classes of the split; images of `NONE` and
+        `NO_DEFECT` are left out where these are none.
     """
-    table = read(file)
-    unknown = sorted(set(table["corrected"]) - set(split["label"]))
+    table, classes = read(file), set(split["label"])
+    is_void = table["corrected"].isin({NONE, NO_DEFECT} - classes)
+    kept_out = (split["part"] != "test") & split["sha256"].isin(table["sha256"][is_void])
+    split, table = split[~kept_out], table[~is_void]
+    unknown = sorted(set(table["corrected"]) - classes)
     if unknown:
         raise UserError(f"{file} names {', '.join(unknown)}: no class of this split; correct it")
     labels = table.set_index("sha256")["corrected"]
@@ -112,18 +128,32 @@ def add_to_split(split: pd.DataFrame, file: Path) -> pd.DataFrame:
     return pd.concat([split, pd.DataFrame(rows, columns=split.columns)], ignore_index=True)
 
 
+def _rows(file: Path) -> list[list[str]]:
+    """Read the lines of a file, one by one: an open quotation mark ends with its line."""
+    text = read_bytes(file, MAX_BYTES).decode("utf-8-sig", "surrogateescape")
+    return [_row(line) for line in text.replace("\r", "\n").split("\n") if line]
+
+
+def _row(line: str) -> list[str]:
+    try:
+        return next(csv.reader([line]), [])
+    except csv.Error:
+        return []
+
+
 def _append(file: Path, row: Sequence[str]) -> None:
-    """Add a line to a file that is made with its header in one step."""
-    if not file.exists():
-        tmp = file.with_name(f".{uuid4().hex}.csv")
-        tmp.write_text(_csv_line(COLUMNS), encoding="utf-8")
-        with suppress(FileExistsError):  # of two first writers, one makes the file
-            os.link(tmp, file)
-        tmp.unlink()
+    """Add a line to a file, after its header; one that was cut off ends first."""
+    line = _csv_line(row)
     with file.open("ab+") as lines:
-        lines.seek(-1, os.SEEK_END)
-        cut = lines.read() != b"\n"  # the line of a writer that was ended
-        lines.write(b"\n" * cut + _csv_line(row).encode())
+        if lines.tell() == 0:
+            line = _csv_line(COLUMNS) + line
+        else:
+            lines.seek(0)
+            if _row(lines.readline().decode("utf-8-sig", "replace").strip()) != COLUMNS:
+                raise UserError(f"{file} is no file of corrections: rename it, and correct again")
+            lines.seek(-1, os.SEEK_END)
+            line = "\n" * (lines.read() != b"\n") + line
+        lines.write(line.encode("utf-8", "surrogateescape"))
 
 
 def _csv_line(row: Sequence[str]) -> str:
