@@ -2,20 +2,37 @@
 
 import hashlib
 import io
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.ImageFile import ImageFile
+from PIL.JpegImagePlugin import jpeg_factory
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 
-from nbutils.data import files
+from nbutils.data import bit_depth, containers, files
+from nbutils.data.bit_depth import BitDepthError
+from nbutils.data.containers import ContainerError
 from nbutils.runs import UserError
 
-FORMATS = ("JPEG", "PNG", "BMP", "TIFF")
+FORMATS: dict[bytes, Callable[..., ImageFile]] = {  # first bytes -> what opens it
+    containers.JPEG: jpeg_factory,
+    containers.PNG: PngImageFile,
+    b"BM": BmpImageFile,
+    **dict.fromkeys(containers.TIFF, TiffImageFile),
+}
 MIN_SIDE = 16
-MAX_BYTES = 64 * 2**20
-MAX_PIXELS = 50_000_000
+MAX_BYTES = 256 * 2**20  # of a file: 200 million pixels of 8 bits, or of 16 where compressed
+MAX_PIXELS = 200_000_000  # of gray images, such as those of whole strips
+MAX_COLOUR_PIXELS = 50_000_000  # Pillow keeps four bytes of each
+BAND = 2**22  # pixels that are converted at once
 EXIF_ORIENTATION = 0x0112
 TURNED = (5, 6, 7, 8)  # EXIF orientations that swap width and height
+RAW_EXIF = "Raw profile type exif"  # text of a PNG file
 
 
 class ImageError(UserError):
@@ -33,10 +50,11 @@ def read_file(path: str | Path) -> bytes:
         raise ImageError(str(error)) from error
 
 
-def decode(data: bytes, name: str = "image") -> np.ndarray:
+def decode(data: bytes, name: str = "image", bits: int | None = None) -> np.ndarray:
     """Turn the bytes of an image file into its gray values.
 
     Colour becomes luminance (ITU-R 601), EXIF orientation is applied, and 16 bits are scaled to 8.
+    Beside the result, it takes the memory of the picture as it is stored.
 
     Parameters
     ----------
@@ -44,6 +62,9 @@ def decode(data: bytes, name: str = "image") -> np.ndarray:
         A JPEG, PNG, BMP or TIFF file of at most `MAX_BYTES`.
     name
         What errors call the image.
+    bits
+        The bit depth of the camera, 9 to 16, where 16 bits a pixel are stored; else it is taken
+        from the file, where that says it.
 
     Returns
     -------
@@ -54,26 +75,22 @@ def decode(data: bytes, name: str = "image") -> np.ndarray:
     ImageError
         If the bytes are no such image, or one that cannot be read unambiguously.
     """
-    if not data:
-        raise ImageError(f"{name} is empty (0 bytes): save or copy it again")
-    if len(data) > MAX_BYTES:
-        raise ImageError(f"{name} has over {MAX_BYTES // 2**20} MB: crop or shrink it first")
-    try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            _check_header(image, name)
-            ImageOps.exif_transpose(image, in_place=True)
-            return _gray(image, name)
-    except ImageError:
-        raise
-    except UnidentifiedImageError as error:
-        formats = ", ".join(FORMATS)
-        raise ImageError(f"{name} is not a readable image: give one of {formats}") from error
-    except Image.DecompressionBombError as error:
-        raise ImageError(_too_many_pixels(name)) from error
-    # Pillow's decoders name no set of exceptions: a damaged file gives TypeError, AssertionError,
-    # struct.error, OverflowError and others besides, by the place of the damage.
-    except Exception as error:
-        raise ImageError(f"{name} is damaged ({error}): save or copy it again") from error
+    with _open(data, name) as image:
+        containers.check_picture(data, image)
+        is_deep = _is_deep(image)
+        image.load()
+        turn = _orientation(image)
+        height, width = image.height, image.width
+        gray = np.empty((width, height) if turn in TURNED else (height, width), np.uint8)
+        stored = _as_stored(gray, turn)
+        if image.mode.startswith("I;16"):
+            _from_16_bits(image, data, bits, stored)
+        else:
+            for rows, band in _bands(image):
+                stored[rows] = _luminance(band)
+        if is_deep and bits != 16:
+            _check_high_bytes(gray, bits)
+        return gray
 
 
 def resize(gray: np.ndarray, size: int) -> np.ndarray:
@@ -96,9 +113,9 @@ def resize(gray: np.ndarray, size: int) -> np.ndarray:
     return gray[..., np.newaxis]
 
 
-def to_array(data: bytes, size: int, name: str = "image") -> np.ndarray:
+def to_array(data: bytes, size: int, name: str = "image", bits: int | None = None) -> np.ndarray:
     """Turn the bytes of an image file into a model's input: `decode`, then `resize`."""
-    return resize(decode(data, name), size)
+    return resize(decode(data, name, bits), size)
 
 
 def symmetries(images: np.ndarray) -> np.ndarray:
@@ -113,10 +130,10 @@ def symmetries(images: np.ndarray) -> np.ndarray:
 def image_size(path: Path) -> tuple[int, int] | None:
     """Return width and height in pixels, as `decode` will; None if it cannot be read."""
     try:
-        with Image.open(io.BytesIO(read_file(path)), formats=FORMATS) as image:
+        with _open(read_file(path), str(path)) as image:
             width, height = image.size
-            turned = image.getexif().get(EXIF_ORIENTATION) in TURNED
-    except Exception:  # as in `decode`
+            turned = _orientation(image) in TURNED
+    except ImageError:
         return None
     return (height, width) if turned else (width, height)
 
@@ -138,40 +155,111 @@ def pixel_hash(gray: np.ndarray) -> str:
     return hashlib.sha256(str(gray.shape).encode() + gray.tobytes()).hexdigest()
 
 
-def _check_header(image: Image.Image, name: str) -> None:
+@contextmanager
+def _open(data: bytes, name: str) -> Iterator[ImageFile]:
+    """Open a file, of which the header is sound; whatever goes wrong meanwhile is ImageError."""
+    if not data:
+        raise ImageError(f"{name} is empty (0 bytes): save or copy it again")
+    if len(data) > MAX_BYTES:
+        raise ImageError(f"{name} has over {MAX_BYTES // 2**20} MB: crop or shrink it first")
+    opener = next((FORMATS[start] for start in FORMATS if data.startswith(start)), None)
+    if opener is None:
+        raise ImageError(f"{name} is not a readable image: give one of JPEG, PNG, BMP, TIFF")
+    try:
+        containers.check_structure(data)
+        Image.MAX_IMAGE_PIXELS = MAX_PIXELS  # Pillow's own limit, of the process
+        with opener(io.BytesIO(data)) as image:
+            _check_header(image)
+            yield image
+    except (ContainerError, BitDepthError) as error:
+        raise ImageError(f"{name} {error}") from error
+    # The only broad one of the package: Pillow's decoders name no set of exceptions. Damaged files
+    # raise TypeError, AssertionError, struct.error, OverflowError and more, by what is damaged.
+    except Exception as error:
+        raise ImageError(f"{name} is damaged ({error}): save or copy it again") from error
+
+
+def _check_header(image: ImageFile) -> None:
     width, height = image.size
-    if width * height > MAX_PIXELS:
-        raise ImageError(_too_many_pixels(name))
+    limit = MAX_PIXELS if image.mode in ("L", "1") or image.mode[0] == "I" else MAX_COLOUR_PIXELS
+    if width * height > limit:
+        raise ContainerError(f"has over {limit // 10**6} million pixels: crop or shrink it first")
     if min(width, height) < MIN_SIDE:
-        raise ImageError(
-            f"{name} is {width} x {height} pixels, too small to classify: "
+        raise ContainerError(
+            f"is {width} x {height} pixels, too small to classify: "
             f"give one of at least {MIN_SIDE} x {MIN_SIDE}"
         )
-    frames = getattr(image, "n_frames", 1)
+    frames = 1 if isinstance(image, TiffImageFile) else getattr(image, "n_frames", 1)
     if frames > 1:
-        raise ImageError(f"{name} holds {frames} frames: save the one to classify as its own file")
-
-
-def _too_many_pixels(name: str) -> str:
-    return f"{name} has over {MAX_PIXELS // 10**6} million pixels: crop or shrink it first"
-
-
-def _gray(image: Image.Image, name: str) -> np.ndarray:
-    if image.mode.startswith("I;16"):
-        return _from_16_bits(np.asarray(image), name)
+        raise ContainerError(f"holds {frames} frames: save the one to classify as its own file")
     if image.mode in ("I", "F"):
-        raise ImageError(f"{name} has 32 bits a pixel: save it with 8 or 16")
-    if image.has_transparency_data and np.asarray(image.convert("RGBA"))[..., 3].min() < 255:
-        raise ImageError(f"{name} is partly transparent: save it without an alpha channel")
-    if image.mode not in ("L", "RGB"):
-        image = image.convert("RGB")
-    return np.array(image if image.mode == "L" else image.convert("L"))
+        raise ContainerError("has 32 bits or signed values: save it with 8 or 16 bits a pixel")
 
 
-def _from_16_bits(values: np.ndarray, name: str) -> np.ndarray:
-    if values.max() < 2**12:
-        raise ImageError(
-            f"{name} has 16 bits a pixel but no value over {values.max()} of 65535: "
-            "stretch the values to 16 bits, or save it with 8"
+def _orientation(image: ImageFile) -> int:
+    """Return the EXIF orientation that Pillow leaves to us; it turns TIFF itself."""
+    if isinstance(image, TiffImageFile):
+        return 1
+    containers.check_exif(len(image.info.get(RAW_EXIF, "")) // 2)
+    return image.getexif().get(EXIF_ORIENTATION, 1)
+
+
+def _as_stored(gray: np.ndarray, orientation: int) -> np.ndarray:
+    """Return a view of an image in which its pixels lie as in a file of this EXIF orientation."""
+    views = {
+        2: gray[:, ::-1],
+        3: gray[::-1, ::-1],
+        4: gray[::-1],
+        5: gray.T,
+        6: np.rot90(gray),
+        7: gray.T[::-1, ::-1],
+        8: np.rot90(gray, -1),
+    }
+    return views.get(orientation, gray)
+
+
+def _bands(image: Image.Image) -> Iterator[tuple[slice, Image.Image]]:
+    """Cut an image into bands of rows, so that no second copy of the whole is made."""
+    step = max(BAND // image.width, 1)
+    if step >= image.height:
+        yield slice(None), image
+        return
+    for top in range(0, image.height, step):
+        bottom = min(top + step, image.height)
+        yield slice(top, bottom), image.crop((0, top, image.width, bottom))
+
+
+def _luminance(band: Image.Image) -> np.ndarray:
+    if band.has_transparency_data and np.asarray(band.convert("RGBA"))[..., 3].min() < 255:
+        raise ContainerError("is partly transparent: save it without an alpha channel")
+    if band.mode not in ("L", "RGB"):
+        band = band.convert("RGB")
+    return np.asarray(band if band.mode == "L" else band.convert("L"))
+
+
+def _from_16_bits(image: ImageFile, data: bytes, bits: int | None, stored: np.ndarray) -> None:
+    """Fill `stored` with the gray values of 16-bit ones."""
+    histogram = np.zeros(2**16, int)
+    for _, band in _bands(image):
+        histogram += np.bincount(np.asarray(band).ravel(), minlength=2**16)
+    if histogram[image.info.get("transparency", 0)] and "transparency" in image.info:
+        raise ContainerError("is partly transparent: save it without an alpha channel")
+    bits = bit_depth.choose(histogram, bit_depth.stated_bits(image, data), bits)
+    table = bit_depth.lookup(bits, bit_depth.is_inverted(image))
+    for rows, band in _bands(image):
+        stored[rows] = table[np.asarray(band)]
+
+
+def _is_deep(image: ImageFile) -> bool:
+    """Tell whether a colour has 16 bits in the file, of which Pillow gives the high byte."""
+    is_colour = isinstance(image, PngImageFile | TiffImageFile) and image.mode[0] != "I"
+    return is_colour and ";16" in str(image.tile)
+
+
+def _check_high_bytes(gray: np.ndarray, bits: int | None) -> None:
+    """Raise BitDepthError where the high bytes of 16-bit colours may be nearly black."""
+    counts = np.bincount(gray.ravel(), minlength=256)
+    if bits or bit_depth.high_value(np.repeat(counts, 256)) // 256 < 64:
+        raise BitDepthError(
+            "has 16 bits a colour, not all of them in use: save it as 16-bit gray, or with 8 bits"
         )
-    return (values // 257).astype(np.uint8)
