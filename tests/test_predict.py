@@ -117,8 +117,8 @@ def corrupt(folder):
         (lambda folder: (folder / runs.MODEL_CARD).write_text("{"), "is not JSON"),
         (lambda folder: (folder / runs.KERAS_MODEL).write_bytes(b"PK"), "damaged"),
         (truncate, "damaged"),
-        (corrupt, "cannot be loaded"),
-        (rename_classes, r"has 6 classes, but model\.json beside it names 2"),
+        (corrupt, "damaged"),
+        (rename_classes, r"novelty\.npz is damaged \(model\.json names 2 classes\)"),
     ],
 )
 def test_damaged_models_name_the_cure(copy, damage, message):

@@ -181,5 +181,5 @@ def test_a_policy_is_read_as_it_was_written(policy, tmp_path):
 def test_a_damaged_policy_names_the_cure(policy, tmp_path, damage):
     policy.save(tmp_path)
     damage(tmp_path)
-    with pytest.raises(UserError, match="run 02_training again"):
+    with pytest.raises(UserError, match="run 02_training"):
         review.load_policy(tmp_path)

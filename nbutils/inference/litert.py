@@ -64,10 +64,14 @@ class _Interpreter:
             raise UserError(
                 f"{file} cannot be loaded ({error}): write it again by steel export"
             ) from error
-        [inputs] = self._interpreter.get_input_details()
-        [outputs] = self._interpreter.get_output_details()
-        self._input, self._output = inputs["index"], outputs["index"]
-        self.size, self.width = int(inputs["shape"][1]), int(outputs["shape"][-1])
+        inputs = self._interpreter.get_input_details()
+        outputs = self._interpreter.get_output_details()
+        shapes = [tuple(each["shape"]) for each in (*inputs, *outputs)]
+        is_image = len(shapes) == 2 and len(shapes[0]) == 4 and shapes[0][1] == shapes[0][2]
+        if not is_image or shapes[0][3] != 1:
+            raise UserError(f"{file} is of another network: write it again by steel export")
+        self._input, self._output = inputs[0]["index"], outputs[0]["index"]
+        self.size, self.width = int(shapes[0][1]), int(shapes[1][-1])
         self._lock = Lock()
 
     def run(self, batch: np.ndarray) -> np.ndarray:

@@ -1,6 +1,5 @@
 """From the bytes of image files to predictions, and whether a person should review them."""
 
-import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import compress, islice
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from nbutils import runs
+from nbutils.artefacts import UNPACKING, check_archive, damaged, read_card
 from nbutils.data.images import resize, symmetries, to_array
 from nbutils.inference.defects import Defect
 from nbutils.runs import UserError
@@ -19,6 +19,7 @@ DEFAULT_MODEL = f"{runs.REFERENCE}/mobilenet_v2"
 BACKENDS = {"keras": runs.KERAS_MODEL, "litert": runs.LITERT_MODEL}  # backend -> file of a model
 BATCH_SIZE = 8  # images that stay in a processor's cache between layers
 NO_POLICY = (f"the model has no thresholds to review it by: run {runs.WRITTEN_BY[runs.REVIEW]}",)
+REBUILDING = (*UNPACKING, TypeError, AttributeError, LookupError, ArithmeticError, AssertionError)
 SEPARATOR = "; "  # between the reasons, and the members of a prediction set, of a row
 
 
@@ -181,10 +182,12 @@ def load_predictor(model: str | Path | None = None, backend: str | None = None) 
     folder = runs.find_model(model or DEFAULT_MODEL)
     backend = find_backend(folder, backend)
     file = folder / BACKENDS[backend]
-    card = runs.read_json(folder / runs.MODEL_CARD)
+    card, policy = read_card(folder), load_policy(folder)
+    classes, tta_views = card["classes"], card["tta_views"]
+    if policy and len(policy.gaussians.centers) != len(classes):
+        raise damaged(folder / runs.NOVELTY, f"{runs.MODEL_CARD} names {len(classes)} classes")
     load = _load_litert if backend == "litert" else _load_keras
-    classes, tta_views = card.get("classes", []), card.get("tta_views", 1)
-    return load(file, classes, runs.model_name(folder), tta_views, load_policy(folder))
+    return load(file, classes, runs.model_name(folder), tta_views, policy)
 
 
 def find_backend(model: Path, backend: str | None = None) -> str:
@@ -213,7 +216,8 @@ def _load_litert(
     from nbutils.inference.litert import LiteRTNetwork
 
     network = LiteRTNetwork(file)
-    if policy and network.width != len(classes) + policy.gaussians.centers.shape[1]:
+    width = policy.gaussians.centers.shape[1] if policy else network.width - len(classes)
+    if width < 1 or network.width != len(classes) + width:
         raise UserError(
             f"{file} does not fit {runs.MODEL_CARD} and {runs.NOVELTY} beside it: "
             f"write it again by steel export {name}"
@@ -227,12 +231,11 @@ def _load_keras(file: Path, classes: Sequence[str], name: str, tta_views: int, p
     from nbutils.runtime import keras
 
     cure = f"run {runs.WRITTEN_BY[runs.KERAS_MODEL]} again"
-    if not zipfile.is_zipfile(file):
-        raise UserError(f"{file} is damaged or no Keras model: {cure}")
+    check_archive(file)
     try:
         model = keras.saving.load_model(file, compile=False, safe_mode=True)
-    except (ValueError, TypeError, KeyError, OSError, zipfile.BadZipFile) as error:
-        raise UserError(f"{file} cannot be loaded ({error}): {cure}") from error
+    except REBUILDING as error:
+        raise damaged(file, f"it cannot be loaded, {type(error).__name__}: {error}") from error
     if len(classes) != model.output_shape[-1]:
         raise UserError(
             f"{file} has {model.output_shape[-1]} classes, but {runs.MODEL_CARD} beside it names "

@@ -1,6 +1,5 @@
 """Accept a prediction, or have a person review it: thresholds, reasons in words, and costs."""
 
-import zipfile
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,8 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nbutils import runs
+from nbutils.artefacts import damaged, read_arrays, read_number
 from nbutils.runs import UserError
-from nbutils.uncertainty.calibration import temperature_scale
+from nbutils.uncertainty.calibration import EPSILON, temperature_scale
 from nbutils.uncertainty.conformal import DEFAULT_COVERAGE, prediction_sets
 from nbutils.uncertainty.novelty import ClassGaussians
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ACCEPT_NONE = 1.01  # threshold of confidence that no answer reaches
+LARGE = 1e9  # beyond any threshold
 
 
 @dataclass(frozen=True)
@@ -104,19 +105,23 @@ class ReviewPolicy:
 
 def load_policy(model: Path) -> ReviewPolicy | None:
     """Read what `ReviewPolicy.save` wrote; None where there is nothing, UserError if damaged."""
-    if not (model / runs.REVIEW).exists():
+    file = model / runs.REVIEW
+    if not file.exists():
         return None
-    settings = runs.read_json(model / runs.REVIEW)
-    try:
-        thresholds = Thresholds(*(settings[field.name] for field in fields(Thresholds)))
-        with np.load(model / runs.NOVELTY) as arrays:
-            parts = (arrays[field.name].astype(np.float32) for field in fields(ClassGaussians))
-            gaussians = ClassGaussians(*parts)
-    except (KeyError, OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(
-            f"{model / runs.REVIEW} and {runs.NOVELTY} beside it cannot be read ({error}): "
-            f"run {runs.WRITTEN_BY[runs.REVIEW]} again"
-        ) from error
+    settings = runs.read_json(file)
+    conformal = settings.get("conformal")
+    if not isinstance(conformal, dict) or DEFAULT_COVERAGE not in conformal:
+        raise damaged(file, f"conformal lacks the coverage {DEFAULT_COVERAGE}")
+    thresholds = Thresholds(
+        read_number(settings, "temperature", EPSILON, LARGE, file),
+        {coverage: read_number(conformal, coverage, 0, 1, file) for coverage in conformal},
+        read_number(settings, "confidence", 0, ACCEPT_NONE, file),
+        read_number(settings, "novelty", 0, LARGE, file),
+    )
+    arrays = read_arrays(model / runs.NOVELTY, {"centers": "cd", "whitening": "cdd"})
+    gaussians = ClassGaussians(
+        *(arrays[field.name].astype(np.float32) for field in fields(ClassGaussians))
+    )
     return ReviewPolicy(thresholds, gaussians)
 
 

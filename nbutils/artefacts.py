@@ -1,0 +1,136 @@
+"""What a model's folder holds, read with nothing taken on trust: damage is a UserError."""
+
+import lzma
+import math
+import struct
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from nbutils import runs
+from nbutils.runs import UserError
+
+MAX_UNPACKED = 2**30  # bytes of all that an archive holds
+UNPACKING = (  # what a damaged archive raises
+    OSError, EOFError, KeyError, ValueError, OverflowError, RuntimeError, NotImplementedError,
+    struct.error, zipfile.BadZipFile, zlib.error, lzma.LZMAError,
+)  # fmt: skip
+HEADERS = {  # of an array, by the version of its format
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
+TTA_VIEWS = (1, 8)
+TEXT = "text: "  # begins the axes of an array of names
+
+
+def read_card(model: Path) -> dict[str, Any]:
+    """Read `model.json`; its `classes` are distinct names, and `tta_views` 1 or 8.
+
+    Raises UserError where they are not.
+    """
+    file = model / runs.MODEL_CARD
+    card = {"tta_views": 1, **runs.read_json(file)}
+    classes = card.get("classes")
+    if not isinstance(classes, list) or not classes:
+        raise damaged(file, "it names no classes")
+    if not all(isinstance(name, str) and name.strip() for name in classes):
+        raise damaged(file, "a class has no name")
+    if len(set(classes)) < len(classes):
+        raise damaged(file, "a class is named twice")
+    if type(card["tta_views"]) is not int or card["tta_views"] not in TTA_VIEWS:
+        raise damaged(file, f"tta_views is {card['tta_views']!r}")
+    return card
+
+
+def read_number(
+    content: Mapping[str, Any], name: str, low: float, high: float, file: Path
+) -> float:
+    """Return a number that a JSON file holds; UserError if it is none, or beyond the limits."""
+    value = content.get(name)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not low <= value <= high:
+        raise damaged(file, f"{name} is {value!r:.40}")
+    return float(value)
+
+
+def read_arrays(file: Path, shapes: Mapping[str, str]) -> dict[str, np.ndarray]:
+    """Read an `.npz` file without running or trusting what it holds.
+
+    Parameters
+    ----------
+    file
+        Written by `numpy.savez_compressed`.
+    shapes
+        For each array its axes, a letter each, of the same length wherever they have the same
+        letter; or `"text: "` and the axes. All numbers are finite.
+
+    Raises
+    ------
+    UserError
+        If the file is missing or damaged, larger than `MAX_UNPACKED`, or of other arrays.
+    """
+    check_archive(file)
+    try:
+        with zipfile.ZipFile(file) as archive:
+            members = {name: archive.getinfo(f"{name}.npy") for name in shapes}
+            arrays = {
+                name: _read_array(archive.open(member), member.file_size)
+                for name, member in members.items()
+            }
+    except UNPACKING as error:
+        raise damaged(file, error) from error
+    lengths: dict[str, int] = {}
+    for name, axes in shapes.items():
+        _check_array(file, name, arrays[name], axes, lengths)
+    return arrays
+
+
+def _check_array(
+    file: Path, name: str, array: np.ndarray, axes: str, lengths: dict[str, int]
+) -> None:
+    """Raise UserError unless an array has its axes, each as long as in `lengths`, and numbers."""
+    kinds, axes = ("U", axes.removeprefix(TEXT)) if axes.startswith(TEXT) else ("fiu", axes)
+    fits = array.ndim == len(axes) and array.dtype.kind in kinds and array.size > 0
+    for axis, length in zip(axes, array.shape, strict=False):
+        fits &= lengths.setdefault(axis, length) == length
+    if not fits:
+        raise damaged(file, f"{name} is {array.dtype} of the shape {array.shape}")
+    if kinds != "U" and not np.isfinite(array).all():
+        raise damaged(file, f"{name} holds what is no number")
+
+
+def check_archive(file: Path) -> None:
+    """Raise UserError if a zip file is none, is damaged, or unpacks to over `MAX_UNPACKED`."""
+    if not runs.require(file).is_file():
+        raise damaged(file, "it is no file")
+    try:
+        with zipfile.ZipFile(file) as archive:
+            size = sum(member.file_size for member in archive.infolist())
+            wrong = archive.testzip() if size <= MAX_UNPACKED else None
+    except UNPACKING as error:
+        raise damaged(file, error) from error
+    if size > MAX_UNPACKED:
+        raise damaged(file, f"it unpacks to {size >> 20} MB")
+    if wrong:
+        raise damaged(file, f"{wrong} in it is not what was written")
+
+
+def _read_array(member: IO[bytes], size: int) -> np.ndarray:
+    """Read an array whose header says as many bytes as there are, so that none are asked for."""
+    with member:
+        read_header = HEADERS[np.lib.format.read_magic(member)]
+        shape, _, kind = read_header(member)
+        if math.prod(shape) * kind.itemsize != size - member.tell():
+            raise ValueError("an array is cut, or has another shape than it says")
+        member.seek(0)
+        return np.lib.format.read_array(member, allow_pickle=False)
+
+
+def damaged(file: Path, reason: object) -> UserError:
+    """Return the error of a damaged file, with its cure."""
+    writer = runs.WRITTEN_BY[file.name]
+    return UserError(f"{file} is damaged ({reason}): run {writer} again")

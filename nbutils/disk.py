@@ -1,0 +1,111 @@
+"""What all writing shares: errors in a sentence, whole files, one writer for each folder."""
+
+import errno
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+if TYPE_CHECKING:
+    from filelock import FileLock
+
+ELSEWHERE = "or name another place by STEEL_HOME"
+REASONS = {  # of an error of the disk that the user can mend, with the cure
+    errno.ENOSPC: f"the disk is full: make room, {ELSEWHERE}",
+    errno.EDQUOT: f"your quota of the disk is used up: make room, {ELSEWHERE}",
+    errno.EROFS: f"the disk is read-only: make it writable, {ELSEWHERE}",
+    errno.EACCES: f"access is denied: give yourself access, {ELSEWHERE}",
+    errno.EPERM: f"access is denied: give yourself access, {ELSEWHERE}",
+    errno.ENAMETOOLONG: "the name is too long: use a shorter one",
+}
+TEMPORARY = re.compile(r"\.[0-9a-f]{8}\..+")  # name of a file until it is whole
+
+
+class UserError(ValueError):
+    """A mistake that the user can mend: its text names the file and the cure."""
+
+    def __init__(self, text: object = ""):
+        super().__init__(printable(str(text)))
+
+    def _render_traceback_(self) -> list[str]:
+        """Have notebooks show the sentence alone (an IPython convention)."""
+        return [str(self)]
+
+
+def printable(text: str) -> str:
+    """Return text that any stream takes: bytes of a name that is not in UTF-8 become marks."""
+    return re.sub("[\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", text)
+
+
+def describe_error(error: OSError, path: str | Path) -> str:
+    """Return an error of the disk with its cure, of `path` where it names none; empty for others.
+
+    HDF5 gives the number of an error in its text.
+    """
+    named = re.search(r"errno = (\d+)", str(error))
+    number = error.errno or (int(named[1]) if named else 0)
+    file = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
+    shown = path if not file or TEMPORARY.fullmatch(Path(file).name) else file
+    return f"{shown}: {REASONS[number]}" if number in REASONS else ""
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turn what a full, read-only or closed disk raises about `path` into UserError."""
+    try:
+        yield
+    except OSError as error:
+        sentence = describe_error(error, path)
+        if sentence:
+            raise UserError(sentence) from error
+        raise
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside `path` to write to, and rename it to `path` if all went well.
+
+    The name's end is kept, since libraries choose the format by it. A missing folder is made.
+    """
+    tmp = path.with_name(f".{uuid4().hex[:8]}.{path.name}")
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield tmp
+            tmp.replace(path)
+        finally:
+            tmp.unlink(missing_ok=True)
+
+
+def lock(folder: Path) -> "FileLock":
+    """Take a folder for this process, until its `release` or the end of the process.
+
+    Temporary files that an interrupted process left in it are removed. Taken twice by one process,
+    it is one lock. Raises UserError that names the folder and the process that has it.
+    """
+    from filelock import FileLock, Timeout
+
+    file = folder.with_name(f".{folder.name}.lock")  # beside it, so that it can be removed
+    with disk_errors(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        own = FileLock(file, timeout=0, is_singleton=True)
+        try:
+            own.acquire()
+        except Timeout as error:
+            process = file.read_text(encoding="utf-8").strip() or "of another user"
+            raise UserError(
+                f"{folder} is in use by process {process}: wait until it has ended, or name "
+                "another run"
+            ) from error
+        try:
+            file.write_text(f"{os.getpid()}\n", encoding="utf-8")
+            for left in folder.glob(".*"):
+                if TEMPORARY.fullmatch(left.name) and left.is_file():
+                    left.unlink()
+        except BaseException:
+            own.release(force=True)
+            raise
+    return own
