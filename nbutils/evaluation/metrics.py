@@ -74,6 +74,18 @@ def summarize(table: pd.DataFrame) -> dict:
     }
 
 
+def headline(table: pd.DataFrame) -> str:
+    """Say how accurate a `prediction_table` is: by classes too, where they are of unequal size."""
+    found = summarize(table)
+    text = f"accuracy {found['accuracy']:.2%}"
+    if table["label"].value_counts().nunique() == 1:
+        return text
+    return (
+        f"{text}, balanced accuracy {found['balanced_accuracy']:.2%}, "
+        f"macro F1 {found['macro_f1']:.2%}"
+    )
+
+
 def arrays(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     """Return the probabilities (images, classes) and class numbers of a table with `p_<class>`."""
     columns = table.filter(regex="^p_")
