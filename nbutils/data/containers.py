@@ -4,17 +4,19 @@ Pillow trusts a file: it walks a hundred thousand pages or scans, copies profile
 and leaves rows black that are not there.
 """
 
-import re
 import struct
 import zlib
 from collections.abc import Iterator
 
 import numpy as np
-from PIL import Image, TiffImagePlugin
+from PIL import TiffImagePlugin
+from PIL.ImageFile import ImageFile
 
 MAX_METADATA = 16 * 2**20  # bytes of profiles, texts and previews
 MAX_EXIF = 2**17  # bytes
-MAX_PARTS = 100_000  # chunks, segments, strips
+MAX_PARTS = 100_000  # segments, strips
+MAX_CHUNKS = 40_000
+MAX_DENSITY = 4  # bytes of a JPEG for each pixel
 MAX_SCANS = 100
 MAX_SCANNED = 500_000_000  # pixels, over all scans
 MAX_PROGRESSIVE = 25_000_000  # pixels of a JPEG in several scans, whose coefficients are all kept
@@ -25,7 +27,7 @@ TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
 ADAM7 = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2)]
 ADAM7 += [(0, 1, 1, 2)]  # first column and row of each pass, and their steps
-MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")  # neither data nor a restart
+IS_MARKER = np.isin(np.arange(256), [0, *range(0xD0, 0xD8), 0xFF], invert=True)
 SOS, EOI, APP1 = 0xDA, 0xD9, 0xE1
 TIFF_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
 TIFF_SIZES |= {16: 8, 17: 8, 18: 8}  # bytes by type
@@ -48,7 +50,7 @@ def check_structure(data: bytes) -> None:
         _check_directories(data)
 
 
-def check_picture(data: bytes, image: Image.Image) -> None:
+def check_picture(data: bytes, image: ImageFile) -> None:
     """Raise ContainerError where the picture is not whole, or would take long to decode.
 
     `image` is the file as Pillow has opened it, before it loads the pixels.
@@ -84,7 +86,7 @@ def _ends_early() -> ContainerError:
 def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
     """List the kind, start and length of each chunk up to IEND."""
     place, kind = len(PNG), b""
-    for _ in range(MAX_PARTS):
+    for _ in range(MAX_CHUNKS):
         if kind == b"IEND":
             return
         if place + 12 > len(data):
@@ -92,7 +94,7 @@ def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
         length, kind = struct.unpack_from(">I4s", data, place)
         yield kind, place + 8, length
         place += 12 + length
-    raise ContainerError(f"has over {MAX_PARTS} chunks: save it again")
+    raise ContainerError(f"has over {MAX_CHUNKS} chunks: save it again")
 
 
 def _check_chunks(chunks: list[tuple[bytes, int, int]]) -> None:
@@ -153,8 +155,10 @@ def _first_scan(data: bytes) -> int:
     raise ContainerError(f"has over {MAX_PARTS} segments before its picture: save it again")
 
 
-def _check_jpeg(data: bytes, image: Image.Image) -> None:
+def _check_jpeg(data: bytes, image: ImageFile) -> None:
     scans, pixels = _count_scans(data), image.width * image.height
+    if len(data) > MAX_METADATA + MAX_DENSITY * pixels:
+        raise ContainerError("holds much beside its picture: save it without")
     if scans > 1 and (scans * pixels > MAX_SCANNED or pixels > MAX_PROGRESSIVE):
         raise ContainerError(
             f"has {pixels // 10**6} million pixels in {scans} scans: save it as a baseline JPEG"
@@ -162,18 +166,26 @@ def _check_jpeg(data: bytes, image: Image.Image) -> None:
 
 
 def _count_scans(data: bytes) -> int:
-    place = _first_scan(data)
-    for scans in range(1, MAX_SCANS + 1):
-        place += 2 + int.from_bytes(data[place + 2 : place + 4], "big")
-        while (found := MARKER.search(data, place)) and found[0][1] not in (SOS, EOI):
-            start = found.start()
-            place = start + 2 + int.from_bytes(data[start + 2 : start + 4], "big")
-        if found is None:
-            raise _ends_early()
-        if found[0][1] == EOI:
+    scans, after = 0, 0
+    for place in _markers(data, _first_scan(data)):
+        if place < after:  # within a segment
+            continue
+        if data[place + 1] == EOI:
             return scans
-        place = found.start()
-    raise ContainerError(f"has over {MAX_SCANS} scans: save it as a baseline JPEG")
+        scans += data[place + 1] == SOS
+        if scans > MAX_SCANS:
+            raise ContainerError(f"has over {MAX_SCANS} scans: save it as a baseline JPEG")
+        after = place + 2 + int.from_bytes(data[place + 2 : place + 4], "big")
+    raise _ends_early()
+
+
+def _markers(data: bytes, start: int) -> Iterator[int]:
+    """List the places of all that may be markers; neither data nor restarts."""
+    values = np.frombuffer(data, np.uint8)
+    for first in range(start, len(data) - 1, 2**22):
+        window = values[first : first + 2**22 + 1]
+        places = np.flatnonzero(window[:-1] == 0xFF)
+        yield from (first + places[IS_MARKER[window[places + 1]]]).tolist()
 
 
 def _check_directories(data: bytes) -> None:

@@ -19,7 +19,8 @@ from nbutils.data.bit_depth import BitDepthError
 from nbutils.data.containers import ContainerError
 from nbutils.runs import UserError
 
-FORMATS: dict[bytes, Callable[..., ImageFile]] = {  # first bytes -> what opens it
+FORMATS = ("JPEG", "PNG", "BMP", "TIFF")
+OPENERS: dict[bytes, Callable[..., ImageFile]] = {  # first bytes -> what opens it
     containers.JPEG: jpeg_factory,
     containers.PNG: PngImageFile,
     b"BM": BmpImageFile,
@@ -162,9 +163,9 @@ def _open(data: bytes, name: str) -> Iterator[ImageFile]:
         raise ImageError(f"{name} is empty (0 bytes): save or copy it again")
     if len(data) > MAX_BYTES:
         raise ImageError(f"{name} has over {MAX_BYTES // 2**20} MB: crop or shrink it first")
-    opener = next((FORMATS[start] for start in FORMATS if data.startswith(start)), None)
+    opener = next((OPENERS[start] for start in OPENERS if data.startswith(start)), None)
     if opener is None:
-        raise ImageError(f"{name} is not a readable image: give one of JPEG, PNG, BMP, TIFF")
+        raise ImageError(f"{name} is not a readable image: give one of {', '.join(FORMATS)}")
     try:
         containers.check_structure(data)
         Image.MAX_IMAGE_PIXELS = MAX_PIXELS  # Pillow's own limit, of the process
