@@ -85,6 +85,23 @@ def test_the_learning_curve_trains_outside_the_test_part_and_ends_with_all_of_it
         assert (numbered["part"].iloc[fold.test] == "test").all()
 
 
+def test_no_protocol_trains_and_tests_on_one_group(numbered):
+    rng = np.random.default_rng(0)
+    group = rng.integers(0, 12, len(numbered))
+    grouped = numbered.assign(group=group, part=np.where(group < 4, "test", "train"))
+    folds = [
+        *protocols.fixed(grouped),
+        *protocols.blocked(grouped),
+        *protocols.repeated_holdout(grouped, 3, seed=0),
+        *protocols.learning_curve(grouped, [2, 5], 2, seed=0),
+    ]
+    for fold in folds:
+        assert not set(group[fold.train]) & set(group[fold.test])
+        assert len(fold.test)
+    holdout = [fold for fold in folds if fold.protocol == "repeated_holdout"]
+    assert {fold.n_per_class for fold in holdout} == {10}
+
+
 def test_a_protocol_without_test_images_is_an_error(numbered):
     with pytest.raises(UserError, match="'fixed' needs images"):
         list(protocols.fixed(numbered.assign(part="train")))
@@ -92,10 +109,16 @@ def test_a_protocol_without_test_images_is_an_error(numbered):
 
 def test_accuracies_are_means_over_the_repeats(numbered):
     outcomes = per_image(list(protocols.repeated_holdout(numbered, 3, seed=0)))
-    assert list(outcomes)[-3:] == ["model", "row", "correct"]
+    assert list(outcomes)[-4:] == ["model", "row", "y", "correct"]
     summary = protocols.summarize(outcomes).set_index("model")
     assert summary.loc["perfect", ["repeats", "accuracy", "sd"]].tolist() == [3, 1, 0]
     assert summary.loc["never", "accuracy"] == 0
+
+
+def test_balanced_accuracy_gives_each_class_one_voice():
+    outcomes = outcomes_of("fixed", majority=[[1, 1, 1, 1, 0]]).assign(y=[0, 0, 0, 0, 1])
+    [row] = protocols.summarize(outcomes).to_dict("records")
+    assert (row["accuracy"], row["balanced_accuracy"]) == (0.8, 0.5)
 
 
 def test_intervals_count_each_image_once(numbered):
@@ -109,7 +132,7 @@ def test_neighbours_in_the_ranking_are_tested_on_the_same_images(numbered):
     outcomes = per_image(list(protocols.blocked(numbered)))
     [test] = protocols.pairwise_tests(outcomes).itertuples()
     assert (test.better, test.worse, test.difference) == ("perfect", "never", 1)
-    assert test.p == pytest.approx(2 * 0.5**38)  # all images but the two copies, one way
+    assert test.p == pytest.approx(2 * 0.5**40)  # all images, one way
 
 
 def outcomes_of(protocol, **correct):
@@ -310,7 +333,7 @@ def test_costs_of_each_kind_of_candidate(split, tested, outputs, tmp_path, monke
 def test_the_summary_has_one_accuracy_and_the_costs_of_each_model():
     rows = [("fixed", 240, "a", 0.9), ("fixed", 240, "b", 0.8), ("blocked", 200, "a", 0.7)]
     accuracy = pd.DataFrame(rows, columns=["protocol", "n_per_class", "model", "accuracy"])
-    accuracy = accuracy.assign(low=accuracy["accuracy"] - 0.1, high=1.0)
+    accuracy = accuracy.assign(low=accuracy["accuracy"] - 0.1, high=1.0, balanced_accuracy=0.6)
     costs = pd.DataFrame({"latency_ms": [1.0, 2.0]}, index=["a", "b"])
     table = comparison.summarize(accuracy, costs)
     assert table[["accuracy", "protocol"]].to_numpy().tolist() == [[0.7, "blocked"], [0.8, "fixed"]]

@@ -143,6 +143,20 @@ def test_find_source_takes_the_given_folder_first(two_classes, monkeypatch):
     assert datasets.find_source().folder == two_classes
 
 
+@pytest.mark.parametrize("name", ["~nobody_of_this_name/x", "x" * 5000, "a\0b", "/nowhere"])
+def test_a_name_that_is_no_folder_is_told(name):
+    with pytest.raises(UserError, match="is no folder: correct DATA_DIR"):
+        datasets.find_source(name)
+
+
+def test_boxes_mark_their_pixels_whatever_they_say():
+    boxes = [("dent", -30, -30, 20, 10), ("hole", 0, 0, 40, 40), ("dent", 90, -9, 999, -2)]
+    rows = pd.DataFrame({"width": [100], "height": [50], "boxes": [boxes]})
+    [mask] = datasets.box_masks(rows, ["dent"], 10)
+    assert mask[:2, :2].all()
+    assert mask.sum() == 4
+
+
 def test_find_source_then_looks_where_neu_det_is(two_classes, monkeypatch, tmp_path_factory):
     root = tmp_path_factory.mktemp("checkout")
     monkeypatch.delenv("NEU_DET_DIR", raising=False)

@@ -1,9 +1,14 @@
 """The split into training, validation and test part."""
 
+import contextlib
+
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from nbutils import runs
 from nbutils.data import splits
 from nbutils.data.labels import NEU_CLASSES
 from nbutils.runs import UserError
@@ -189,9 +194,73 @@ def test_split_survives_its_file(tmp_path):
     assert split.at[1, "boxes"] == []
 
 
+@pytest.mark.parametrize("kind", splits.KINDS)
+def test_groups_are_kept_in_the_file_and_carved_whole(kind, tmp_path):
+    table = numbered(300)
+    table.loc[[5, 100], "sha256"] = "copy"
+    pairs = pairs_of(np.arange(len(table)) // 3) if kind == "grouped" else NO_PAIRS
+    part = splits.make_split(table, kind, 0, pairs=pairs)
+    group = splits.group_images(table, part, kind, pairs)
+    splits.write_split(table, part, tmp_path, group)
+    split = splits.read_split(tmp_path)
+    assert (split.groupby("group")["part"].nunique() == 1).all()
+    assert split.loc[split["sha256"] == "copy", "group"].nunique() == part[[5, 100]].nunique()
+    together = {"grouped": 3, "blocked": splits.BLOCK}.get(kind, 1)
+    assert split["group"].value_counts().median() == together
+    known = split[split["part"] == "train"].reset_index(drop=True)
+    validation = splits.carve_validation(known, seed=1)
+    assert 0.05 < validation.mean() < 0.25
+    assert not set(known["group"][validation]) & set(known["group"][~validation])
+
+
+def test_validation_is_carved_from_few_images(tmp_path):
+    known = numbered(per_class=4, classes=("dent", "hole"))
+    validation = splits.carve_validation(known.assign(group=range(8)), seed=0)
+    assert known["label"][validation].nunique() == 2
+    assert known["label"][~validation].nunique() == 2
+
+
+HEAD = ",".join(splits.COLUMNS)
+CELL = st.one_of(
+    st.sampled_from(
+        [
+            "train",
+            "test",
+            "1",
+            "-1",
+            "nan",
+            "1e400",
+            "9" * 30,
+            "[]",
+            "[[1]]",
+            "[" * 5000,
+            '"[[""a"",1,2,3,4]]"',
+            '"[[""a"",1,2,3,NaN]]"',
+            '"[[""a"",1,2,3,1e400]]"',
+            "{}",
+            '"',
+        ]
+    ),
+    st.text(max_size=5),
+)
+
+
+@given(st.lists(st.lists(CELL, min_size=7, max_size=9), max_size=3))
+@settings(deadline=None)
+def test_any_text_is_a_split_or_a_user_error(tmp_path_factory, rows):
+    folder = tmp_path_factory.getbasetemp()
+    text = "\n".join([HEAD, *map(",".join, rows)])
+    (folder / runs.SPLIT).write_text(text, encoding="utf-8", errors="surrogatepass")
+    with contextlib.suppress(UserError):
+        split = splits.read_split(folder)
+        assert all(len(box) == 5 for boxes in split["boxes"] for box in boxes)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
+        (f"{HEAD}\na,b,1,2,2,[[1]],0,train\n", "damaged rows"),
+        (f"{HEAD}\na,b,one,2,2,[],0,train\n", "damaged rows"),
         (None, "is missing: run 01_data_exploration"),
         ("", "no table"),
         ("path,label\na,b\n", "lacks number"),

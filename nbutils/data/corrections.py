@@ -124,7 +124,7 @@ def add_to_split(split: pd.DataFrame, file: Path) -> pd.DataFrame:
     split.loc[relabelled, "label"] = split.loc[relabelled, "sha256"].map(labels)
     new = table[~table["sha256"].isin(split["sha256"])]
     columns = (new[name] for name in ("path", "corrected", "sha256"))
-    rows = [_split_row(*row) for row in zip(*columns, strict=True)]
+    rows = [_split_row(*row, -1 - n) for n, row in enumerate(zip(*columns, strict=True))]
     return pd.concat([split, pd.DataFrame(rows, columns=split.columns)], ignore_index=True)
 
 
@@ -162,9 +162,9 @@ def _csv_line(row: Sequence[str]) -> str:
     return line.getvalue()
 
 
-def _split_row(path: str, label: str, sha256: str) -> dict:
+def _split_row(path: str, label: str, sha256: str, group: int) -> dict:
     if not Path(path).exists():
         raise UserError(f"{path} is gone: remove its line from the corrections, or bring it back")
     height, width = decode(read_file(path), path).shape
     facts = {"path": path, "label": label, "number": 0, "width": width, "height": height}
-    return facts | {"boxes": [], "sha256": sha256, "part": "train"}
+    return facts | {"boxes": [], "sha256": sha256, "part": "train", "group": group}

@@ -12,8 +12,8 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from nbutils import runs, runtime
-from nbutils.data import layouts, synthetic
-from nbutils.data.images import ImageError, decode, pixel_hash, read_file, resize
+from nbutils.data import bit_depth, layouts, synthetic
+from nbutils.data.images import ImageError, common_bit_depth, decode, pixel_hash, read_file, resize
 from nbutils.runs import UserError
 
 KAGGLE = "kaustubhdikshit/neu-surface-defect-database"
@@ -43,9 +43,14 @@ def find_source(folder: str | Path | None = None) -> Source:
     """
     name, by = (folder, "DATA_DIR") if folder else (os.environ.get("NEU_DET_DIR"), "NEU_DET_DIR")
     if name:
-        given = Path(name).expanduser().resolve()
-        if not given.is_dir():
-            raise UserError(f"{given} is no folder: correct {by}, or leave it empty to search")
+        try:
+            given = Path(name).expanduser().resolve()
+            is_folder = given.is_dir()
+        except (OSError, RuntimeError, ValueError):  # a name too long, of nobody, or with a zero
+            given, is_folder = Path(name), False
+        if not is_folder:
+            shown = repr(str(given))[1:-1]
+            raise UserError(f"{shown} is no folder: correct {by}, or leave it empty to search")
         return _source(given, f"{by} names it")
     location = default_location()
     if location:
@@ -82,13 +87,18 @@ def _download() -> Path:
         raise OSError(str(error)) from error
 
 
-def index_images(folder: str | Path, layout: str = "", normal_class: str = "") -> pd.DataFrame:
+def index_images(
+    folder: str | Path, layout: str = "", normal_class: str = "", bits: int | None = None
+) -> pd.DataFrame:
     """List the images of a folder with their labels, boxes and hashes.
 
     Parameters
     ----------
     folder, layout, normal_class
         As `layouts.read_layout` takes them.
+    bits
+        The bit depth of the camera where files have 16 bits, else that of the set
+        (`images.common_bit_depth`).
 
     Returns
     -------
@@ -106,9 +116,12 @@ def index_images(folder: str | Path, layout: str = "", normal_class: str = "") -
     runs.keep_any_name()
     known = layouts.read_layout(folder, layout, normal_class)
     skipped = dict(known.ignored)
+    bit_depth.check(bits)
+    if not bits and (bits := common_bit_depth([str(entry.path) for entry in known.entries])):
+        known.notes.append(bit_depth.describe(bits))
     numbered = list(zip(known.entries, _numbers(known.entries), strict=True))
     progress = tqdm(numbered, desc="Reading images", unit="image")
-    rows = {entry.path: _index_row(entry, number, skipped) for entry, number in progress}
+    rows = {entry.path: _index_row(entry, number, skipped, bits) for entry, number in progress}
     columns = ["path", "label", "number", "width", "height", "boxes", "sha256"]
     table = pd.DataFrame([row for row in rows.values() if row], columns=columns)
     table = table.sort_values(["label", "number"], ignore_index=True)
@@ -120,6 +133,7 @@ def index_images(folder: str | Path, layout: str = "", normal_class: str = "") -
         )
     readable = [entry for entry in known.entries if rows[entry.path]]
     table.attrs |= {"skipped": skipped, "notes": known.notes, "boxes": known.boxes}
+    table.attrs["normal_classes"] = list(known.normal_classes)
     table.attrs["layout"] = replace(known, entries=readable, ignored=skipped).describe()
     return table
 
@@ -135,11 +149,13 @@ def _numbers(entries: list[layouts.Entry]) -> list[int]:
     return numbers
 
 
-def _index_row(entry: layouts.Entry, number: int, skipped: dict[str, str]) -> tuple | None:
+def _index_row(
+    entry: layouts.Entry, number: int, skipped: dict[str, str], bits: int | None
+) -> tuple | None:
     """Return the row of an image; None, and why in `skipped`, if it cannot be read."""
     name = str(entry.path)
     try:
-        gray = decode(read_file(entry.path), name)
+        gray = decode(read_file(entry.path), name, bits)
     except ImageError as error:
         skipped[name] = str(error)
         return None
@@ -188,10 +204,25 @@ def read_originals(table: pd.DataFrame) -> list[np.ndarray]:
 def _read(path: str, sha256: str) -> np.ndarray:
     if not Path(path).exists():
         raise UserError(f"{path} is gone: run 01_data_exploration again")
-    gray = decode(read_file(path), path)
-    if pixel_hash(gray) != sha256:
-        raise UserError(f"{path} is not the image that was split: run 01_data_exploration again")
-    return gray
+    data = read_file(path)
+    errors = []
+    for bits in (None, *bit_depth.DEPTHS):  # the hash says which of them it was split with
+        try:
+            gray = decode(data, path, bits)
+        except ImageError as error:
+            errors.append(error)
+            continue
+        if pixel_hash(gray) == sha256:
+            return gray
+    if len(errors) > len(bit_depth.DEPTHS):
+        raise errors[0]
+    raise UserError(f"{path} is not the image that was split: run 01_data_exploration again")
+
+
+def typical_size(rows: pd.DataFrame) -> tuple[int, int]:
+    """Return height and width in pixels that 95 of 100 images of a split do not exceed."""
+    height, width = (int(np.ceil(rows[side].quantile(0.95))) for side in ("height", "width"))
+    return height, width
 
 
 def box_masks(rows: pd.DataFrame, labels: Iterable[str], side: int) -> np.ndarray:
@@ -216,6 +247,10 @@ def box_masks(rows: pd.DataFrame, labels: Iterable[str], side: int) -> np.ndarra
         scale_x, scale_y = side / width, side / height
         for name, left, top, right, bottom in boxes:
             if name == label:
-                lines = slice(int(top * scale_y), int(np.ceil(bottom * scale_y)))
-                mask[lines, int(left * scale_x) : int(np.ceil(right * scale_x))] = True
+                mask[_span(top, bottom, scale_y), _span(left, right, scale_x)] = True
     return masks
+
+
+def _span(start: float, stop: float, scale: float) -> slice:
+    """Return the cells between two edges in pixels; a negative edge is 0, not one from behind."""
+    return slice(max(int(start * scale), 0), max(int(np.ceil(stop * scale)), 0))

@@ -17,6 +17,7 @@ from nbutils.runs import UserError
 PARTS = ("train", "validation", "test")
 KINDS = ("fixed", "random", "blocked", "grouped")
 COLUMNS = ["path", "label", "number", "width", "height", "boxes", "sha256", "part"]
+NUMBERS = ["number", "width", "height"]  # of these
 FIXED_LAST_TRAIN = 240  # the Kaggle edition trains on images 1-240 of each class
 BLOCK = 10  # consecutive numbers that stay together
 MIN_IMAGES = 5  # of a class, for `grouped`
@@ -111,9 +112,40 @@ def describe(
     return f"{kind}: {len(table)} images, {reason}; {sizes}; seed {seed}"
 
 
+def group_images(
+    table: pd.DataFrame,
+    part: pd.Series,
+    kind: str,
+    pairs: pd.DataFrame | None = None,
+    strips: Sequence[str] = (),
+) -> pd.Series:
+    """Number the sets of images (int) that a split of a kind keeps together, within each part.
+
+    Arguments are those of `make_split`, and what it returns. Images with the same pixels are
+    together; near-duplicates and strips are for `grouped`, blocks for `blocked`.
+    """
+    if kind == "grouped":
+        groups = _grouped(table, pairs, strips)
+    else:
+        groups = _groups(table, by_block=kind == "blocked")
+    within = pd.Series(groups, table.index).astype(str) + part
+    return pd.Series(pd.factorize(within)[0], table.index, name="group")
+
+
+def groups_of(split: pd.DataFrame) -> np.ndarray:
+    """Return the group of each image of a split; where it has none, those of the same pixels."""
+    return pd.factorize(split["group" if "group" in split else "sha256"])[0]
+
+
 def carve_validation(known: pd.DataFrame, seed: int) -> np.ndarray:
-    """Draw rows for validation: bool, whole blocks of consecutive numbers."""
-    return _draw(known, _groups(known, by_block=True), VALIDATION_SHARE, seed)
+    """Draw rows for validation: bool, whole groups.
+
+    Blocks of consecutive numbers are kept together too, where each class has enough of them.
+    """
+    by_block = known["label"].value_counts().min() >= N_PIECES * BLOCK
+    blocks = _groups(known, by_block)
+    groups = _join(blocks, pd.Series(groups_of(known), known.index))
+    return _draw(known, groups, VALIDATION_SHARE, seed)
 
 
 def read_split(run: Path) -> pd.DataFrame:
@@ -121,19 +153,32 @@ def read_split(run: Path) -> pd.DataFrame:
 
     Returns
     -------
-    One row an image: the columns of `datasets.index_images`, and part.
+    One row an image: the columns of `datasets.index_images`, part, and group (`group_images`).
     """
     file = runs.require(run / runs.SPLIT)
     try:
         split = runs.read_csv(file)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+    except (ValueError, OSError) as error:
         raise UserError(f"{file} is no table ({error}): run 01_data_exploration again") from error
     missing = [column for column in COLUMNS if column not in split]
     if missing or not set(split["part"]) <= set(PARTS):
         wrong = f"lacks {', '.join(missing)}" if missing else "has unknown parts"
         raise UserError(f"{file} {wrong}: run 01_data_exploration again")
-    split["boxes"] = split["boxes"].map(json.loads)
-    return split
+    try:
+        split = split.astype(dict.fromkeys(NUMBERS, int))
+        split["boxes"] = split["boxes"].map(_parse_boxes)
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
+        raise UserError(
+            f"{file} has damaged rows ({error}): run 01_data_exploration again"
+        ) from error
+    return split.assign(group=groups_of(split))
+
+
+def _parse_boxes(text: str) -> list[list]:
+    return [
+        [str(label), *map(int, (left, top, right, bottom))]
+        for label, left, top, right, bottom in json.loads(text)
+    ]
 
 
 def drop_class(split: pd.DataFrame, label: str) -> pd.DataFrame:
@@ -144,10 +189,16 @@ def drop_class(split: pd.DataFrame, label: str) -> pd.DataFrame:
     return split[split["label"] != label]
 
 
-def write_split(table: pd.DataFrame, part: pd.Series, run: Path) -> None:
-    """Write a run's `split.csv`: the columns of `COLUMNS`, boxes as JSON."""
+def write_split(
+    table: pd.DataFrame, part: pd.Series, run: Path, group: pd.Series | None = None
+) -> None:
+    """Write a run's `split.csv`: the columns of `COLUMNS`, boxes as JSON, and group.
+
+    `group` is what `group_images` returns; without it, images of the same pixels are one.
+    """
     split = table.assign(part=part, boxes=table["boxes"].map(json.dumps))
-    runs.write_csv(split[COLUMNS], run / runs.SPLIT)
+    split["group"] = groups_of(table) if group is None else group
+    runs.write_csv(split[[*COLUMNS, "group"]], run / runs.SPLIT)
 
 
 def find_groups(table: pd.DataFrame, pairs: pd.DataFrame) -> np.ndarray:
@@ -200,7 +251,8 @@ def _join(one: np.ndarray | pd.Series, other: pd.Series) -> np.ndarray:
 
 def _draw(table: pd.DataFrame, groups: np.ndarray, share: float, seed: int) -> np.ndarray:
     """Draw about `share` of the rows: bool, whole groups, stratified by class."""
-    folds = StratifiedGroupKFold(max(2, round(1 / share)), shuffle=True, random_state=seed)
+    n_folds = max(2, min(round(1 / share), int(table["label"].value_counts().max())))
+    folds = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
     drawn = np.zeros(len(table), bool)
     try:
         drawn[next(folds.split(table, table["label"], groups))[1]] = True

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from nbutils.data.splits import groups_of
 from nbutils.evaluation.metrics import CONFIDENCE, wilson
 from nbutils.runs import UserError
 
@@ -37,9 +38,13 @@ def fixed(table: pd.DataFrame, repeats: int = 1) -> Iterator[Fold]:
 
 
 def blocked(table: pd.DataFrame) -> Iterator[Fold]:
-    """Test on each fifth of consecutive numbers of each class, and train on the other four."""
+    """Test on each fifth of consecutive numbers of each class, and train on the other four.
+
+    An image of a group (`splits.group_images`) is in the fifth of its first one.
+    """
     ranks = table.groupby("label")["number"].rank(method="first") - 1
     fold = (ranks * N_FOLDS // table.groupby("label")["number"].transform("size")).to_numpy()
+    fold = pd.Series(fold).groupby(groups_of(table)).transform("first").to_numpy()
     for number in range(N_FOLDS):
         yield _fold(table, BLOCKED, number, fold != number, fold == number)
 
@@ -92,7 +97,7 @@ def run(
 
     `apply` applies the candidate to the folds, results in order, as `parallel_map`. One row for
     each tested image: protocol, n_per_class, repeat, test_by_train (ratio of the images), model,
-    row (number of the image), correct (bool).
+    row (number of the image), y, correct (bool).
     """
     tables = [
         pd.DataFrame(
@@ -103,6 +108,7 @@ def run(
                 "test_by_train": len(fold.test) / len(fold.train),
                 "model": model,
                 "row": fold.test,
+                "y": y[fold.test],
                 "correct": predicted == y[fold.test],
             }
         )
@@ -116,7 +122,8 @@ def summarize(per_image: pd.DataFrame) -> pd.DataFrame:
 
     Columns are these, repeats, accuracy (mean of the repeats), sd (of the repeats), low and high:
     the 95 % interval, Wilson's where each image is tested once, else Student's over the repeats;
-    these share images, so it is narrower than that for new steel.
+    these share images, so it is narrower than that for new steel. And balanced_accuracy: the mean
+    recall of the classes, each over all repeats.
     """
     keys = ["protocol", "n_per_class", "model"]
     largest = per_image.groupby("protocol")["n_per_class"].transform("max")
@@ -155,15 +162,20 @@ def pairwise_tests(per_image: pd.DataFrame) -> pd.DataFrame:
 
 
 def _draw(table: pd.DataFrame, among: np.ndarray, count: int, seed: tuple) -> np.ndarray:
-    rows = table[among].groupby("label").sample(count, random_state=np.random.default_rng(seed))
-    return table.index.isin(rows.index)
+    """Draw images of each class: bool, group by group, of which the last may be cut."""
+    rng = np.random.default_rng(seed)
+    groups = groups_of(table)
+    order = pd.Series(rng.permutation(groups.max() + 1)[groups], table.index)
+    first = order[among].groupby(table["label"][among]).rank(method="first") <= count
+    return table.index.isin(first.index[first])
 
 
 def _fold(
     table: pd.DataFrame, protocol: str, repeat: int, train: np.ndarray, test: np.ndarray
 ) -> Fold:
-    """Make a fold; a test image with the pixels of a training image is left out."""
-    test = test & ~table["sha256"].isin(table.loc[train, "sha256"]).to_numpy()
+    """Make a fold; a test image of the group of a training image is left out."""
+    groups = groups_of(table)
+    test = test & ~np.isin(groups, groups[train])
     counts = table["label"][train].value_counts()
     if counts.size < table["label"].nunique() or counts.min() < MIN_TRAIN or not test.any():
         raise UserError(
@@ -183,7 +195,14 @@ def _accuracy(protocol: str, rows: pd.DataFrame) -> dict:
     else:
         reach = stats.t.ppf((1 + CONFIDENCE) / 2, count - 1) * deviation / np.sqrt(count)
         low, high = mean - reach, min(mean + reach, 1.0)
-    return {"repeats": count, "accuracy": mean, "sd": deviation, "low": low, "high": high}
+    return {
+        "repeats": count,
+        "accuracy": mean,
+        "sd": deviation,
+        "low": low,
+        "high": high,
+        "balanced_accuracy": rows.groupby("y")["correct"].mean().mean(),
+    }
 
 
 def _mcnemar(better: pd.Series, worse: pd.Series) -> float:
