@@ -1,7 +1,12 @@
 """Annotations: Pascal VOC, COCO, YOLO and tables, on small SYNTHETIC folders."""
 
+import contextlib
+import json
+
 import pytest
 from folders import boxes, coco, labels, reason, voc, write, write_text
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from nbutils.data.layouts import read_layout
 from nbutils.runs import UserError
@@ -275,3 +280,50 @@ def test_two_formats_that_give_classes_are_refused(tmp_path):
     with pytest.raises(UserError, match=r"'coco'.*'csv'.*LAYOUT"):
         read_layout(tmp_path)
     assert read_layout(tmp_path, "csv").kind == "csv"
+
+
+# Anything
+
+VALUE = st.one_of(
+    st.floats(), st.integers(), st.text(max_size=3), st.none(), st.just(10**400), st.just([])
+)
+RECORD = st.dictionaries(
+    st.sampled_from(["id", "name", "file_name", "image_id", "category_id", "bbox"]),
+    VALUE | st.sampled_from(["1.png", 0, 1]) | st.lists(VALUE, min_size=3, max_size=5),
+)
+COCO = st.dictionaries(
+    st.sampled_from(["images", "annotations", "categories"]), st.lists(RECORD, max_size=4) | VALUE
+)
+CELLS = st.lists(st.one_of(st.sampled_from(["1.png", "a", "0", "nan", "1e400", "-3"]), st.text()))
+TEXT = st.one_of(
+    st.text(),
+    COCO.map(json.dumps),
+    st.tuples(*[VALUE] * 4).map(lambda edges: voc(("a", *edges))),
+    CELLS.map(" ".join),
+    CELLS.map(lambda cells: "path,label,xmin,ymin,xmax,ymax\n" + ",".join(cells)),
+    CELLS.map(lambda cells: "names: [" + ", ".join(cells)),
+)
+
+
+@pytest.fixture(scope="module")
+def two_images(tmp_path_factory):
+    return write(tmp_path_factory.mktemp("any"), "a/images/1.png", "b/images/2.png")
+
+
+@given(
+    st.sampled_from(["a/images/1.xml", "x.json", "a/labels/1.txt", "x.csv", "data.yaml"]),
+    TEXT.map(lambda text: text.encode("utf-8", "surrogatepass")) | st.binary(),
+)
+@settings(deadline=None, max_examples=150)
+def test_any_annotation_is_understood_reported_or_a_user_error(two_images, name, content):
+    file = two_images / name
+    file.parent.mkdir(exist_ok=True)
+    file.write_bytes(content)
+    with contextlib.suppress(UserError):
+        layout = read_layout(two_images)
+        layout.describe().encode()
+        for entry in layout.entries:
+            for _, left, top, right, bottom in entry.boxes:
+                assert 0 <= left < right <= 60
+                assert 0 <= top < bottom <= 40
+    file.unlink()
