@@ -35,7 +35,7 @@ def predictor():
     images, y = textures(seed=0)
     classes = [f"level {number}" for number in range(6)]
     predictor = Predictor(by_brightness, classes, "by brightness", 40)
-    _, embeddings = predictor.forward(images)
+    embeddings = predictor.forward(images).embeddings
     thresholds = Thresholds(1.0, {"95": 0.0}, 0.0, np.inf)
     predictor.policy = ReviewPolicy(thresholds, novelty.fit_gaussians(embeddings, y))
     return predictor
@@ -44,7 +44,7 @@ def predictor():
 @pytest.fixture(scope="module")
 def reference(predictor):
     images, y = textures(seed=0)
-    probabilities, embeddings = predictor.forward(images)
+    probabilities, embeddings, _ = predictor.forward(images)
     return drift.fit_reference(
         np.array([image_statistics(image) for image in images]),
         embeddings,
@@ -70,20 +70,20 @@ def result_of(predictor, reference):
 def test_a_loss_of_contrast_is_drift_and_new_images_are_not(result_of):
     unchanged = result_of(textures(seed=1)[0])
     flat = result_of(textures(seed=1)[0] // 2 + 60)
-    assert unchanged.attrs["drifted"] is False
+    assert unchanged.drifted is False
     assert drift.describe(unchanged).startswith("No drift")
-    assert flat.attrs["drifted"] is True
-    assert "contrast lower" in drift.describe(flat)
+    assert flat.drifted is True
+    assert "have less contrast" in drift.describe(flat)
 
 
 def test_the_mix_of_classes_is_no_drift(result_of):
     images, y = textures(seed=2)
-    assert result_of(images[y == 3]).attrs["drifted"] is False
+    assert result_of(images[y == 3]).drifted is False
 
 
 def test_few_images_are_not_tested(result_of):
     few = result_of(textures(seed=1)[0][: drift.MIN_IMAGES - 1])
-    assert few.attrs["drifted"] is None
+    assert few.drifted is None
     assert "too few" in drift.describe(few)
 
 

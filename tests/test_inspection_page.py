@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -9,29 +10,19 @@ import pytest
 from pages import EVIL, Page, is_escaped
 
 from nbutils import runs
-from nbutils.apps import inspection_page
+from nbutils.apps import inspection, inspection_page
 from nbutils.data.synthetic import encode_png
 from nbutils.inference import batch
+from nbutils.inference.defects import Defect
 from nbutils.inference.predictor import Prediction, error_row, load_predictor
 from nbutils.uncertainty import drift
 from nbutils.uncertainty.review import load_policy
 
 
-class NoMaps:
-    """An explainer that finds nothing."""
-
-    def __init__(self, model=None):
-        pass
-
-    def heatmaps(self, grays, labels):
-        return np.zeros((len(grays), 4, 4), np.float32)
-
-
 @pytest.fixture
-def inspect(trained, gray, tmp_path, monkeypatch):
+def inspect(trained, gray, tmp_path):
     """What writes the files of an inspection: rows (path, confidence, novelty, reasons)."""
-    monkeypatch.setattr(inspection_page, "Explainer", NoMaps)
-    policy = load_policy(trained)
+    policy, usual = load_policy(trained), drift.load_reference(trained).means[0]
     classes = load_predictor(trained).classes
 
     def write(rows, errors=(), model=trained, **facts):
@@ -44,7 +35,7 @@ def inspect(trained, gray, tmp_path, monkeypatch):
             probabilities = dict.fromkeys(classes, rest) | {classes[0]: confidence}
             novelty *= policy.thresholds.novelty
             prediction = Prediction(probabilities, novelty, (classes[0],), reasons)
-            described = dict.fromkeys(drift.PER_IMAGE, 1.0)
+            described = dict(zip(drift.PER_IMAGE, usual, strict=False))
             table.append(prediction.to_row(tmp_path / path) | described)
         table += [error_row(path, f"{path} is damaged", classes) for path in errors]
         columns = batch.table_columns(classes)
@@ -65,41 +56,87 @@ ROWS = [  # path, confidence, novelty over its threshold, reasons
 ]
 
 
+def write(folder, max_review_rows=9):
+    summary = inspection.summarize(folder, max_review_rows)
+    return inspection_page.write(folder, summary).read_text(encoding="utf-8")
+
+
+def heading(text):
+    return re.search(r"<h1>(.*?)</h1>", text)[1]
+
+
 def test_the_review_queue_begins_with_what_is_most_doubtful(inspect, monkeypatch):
-    monkeypatch.setattr(inspection_page, "CHUNK_ROWS", 2)
+    monkeypatch.setattr(inspection, "CHUNK_ROWS", 2)
     folder = inspect(ROWS, ["cut.png", "gone.png"])
-    summary = inspection_page.summarize(folder, 3)
-    paths = [path.rpartition("/")[2] for path in summary.queue["path"]]
+    summary = inspection.summarize(folder, 3)
+    paths = [path.rpartition("/")[2] for path in (row["path"] for row in summary.queue)]
     assert paths == ["newer.png", "new.png", "more_doubtful.png"]
-    assert summary.n_unlike == 2
-    assert summary.counts.sum().to_dict() == {"accept": 1, "review": 4}
+    assert (summary.n_unlike, summary.n_images, summary.n_review) == (2, 5, 4)
+    assert list(summary.counts.values()) == [{"accept": 1, "review": 4}]
     assert (summary.n_errors, summary.errors) == (2, ["cut.png is damaged", "gone.png is damaged"])
-    assert summary.drift.attrs["images"] == 5
+    assert summary.drift.images == 5
+
+
+def test_the_queue_is_ordered_by_risk_before_all(inspect):
+    folder = inspect(ROWS)
+    table = runs.read_csv(folder / runs.INSPECTIONS)
+    table["risk"] = [0.0, 0.9, 0.2, 0.3, 0.4]
+    runs.write_csv(table, folder / runs.INSPECTIONS)
+    queue = inspection.summarize(folder, 9).queue
+    assert [row["risk"] for row in queue] == [0.9, 0.4, 0.3, 0.2]
 
 
 def test_a_page_holds_all_that_it_shows(inspect):
     folder = inspect(ROWS, ["cut.png"], images=6, seconds=2.0, notice="SYNTHETIC images")
-    written = inspection_page.write(folder, inspection_page.summarize(folder, 2))
-    page = Page(written.read_text(encoding="utf-8"))
-    assert written == folder / inspection_page.PAGE
-    sources = page.attributes["src"]
-    assert len(sources) == 3  # drift, and two cards
-    assert all(source.startswith("data:image/png;base64,") for source in sources)
-    assert "too few to test for drift" in page.attributes["alt"][0]
-    assert (folder / "figures" / "drift.png").exists()
+    text = write(folder, 2)
+    page = Page(text)
+    assert all(source.startswith("data:image/jpeg;base64,") for source in page.attributes["src"])
+    assert len(page.attributes["src"]) == 2
+    assert not {"script", "link"} & set(page.tags)
+    assert "prefers-color-scheme: dark" in text
     assert re.search(r"Date\d{4}-\d\d-\d\d \d\d:\d\d", page.text.replace("\n", ""))
-    for text in ("shift_1, shift_2", "custom_cnn (litert)", "6: 1 accepted,\n4 to review, 1 could",
-                 "3 a second", "Review queue (4)", "2 more are in inspections.csv",
-                 "SYNTHETIC images", "cut.png is damaged"):  # fmt: skip
-        assert text in page.text
-    assert page.text.index("newer.png") < page.text.index("/new.png")
+    for part in ("shift_1, shift_2", "custom_cnn (litert)", "3 a second", "Review queue (4)",
+                 "2 more are in inspections.csv", "SYNTHETIC images", "cut.png is damaged",
+                 "too few to test for drift", "100.0%"):  # fmt: skip
+        assert part in page.text
+    assert page.text.index("newer.png") < page.text.index("new.png")
+    assert [link for link in page.attributes["href"] if link.startswith("file://")] == [
+        Path(row["path"]).as_uri() for row in inspection.summarize(folder, 2).queue
+    ]
+
+
+def test_strangers_come_before_all_other_findings(inspect):
+    rows = [(f"{number}.png", 0.9, 3.0 if number % 5 < 2 else 0.5, ()) for number in range(60)]
+    text = write(inspect(rows))
+    assert heading(text) == "24 of 60 images are unlike anything in training."
+    assert "No drift" not in text
+
+
+def test_no_drift_is_not_said_above_a_queue_of_strangers(inspect):
+    summary = inspection.summarize(inspect([(f"{n}.png", 0.9, 3.0, ()) for n in range(20)]), 9)
+    summary.drift = drift.DriftTest(np.zeros(13), np.ones(13), images=20, limit=4.0)
+    assert not [text for text in summary.findings() if text.startswith("No drift")]
+    summary.n_unlike = 0
+    assert summary.findings()[-1].startswith("No drift")
+
+
+def test_a_stretch_is_said_once(inspect, trained):
+    reference = drift.load_reference(trained)
+    folder = inspect([(f"{number}.png", 0.9, 0.5, ()) for number in range(120)], ["cut.png"])
+    table = runs.read_csv(folder / runs.INSPECTIONS)
+    shift = 20 * reference.deviations[0][2] * max(1, reference.between[2]) ** 0.5
+    table["sharpness"] = pd.to_numeric(table["sharpness"])
+    table.loc[60:119, "sharpness"] -= shift
+    runs.write_csv(pd.concat([table.tail(1), table.head(120)]), folder / runs.INSPECTIONS)
+    summary = inspection.summarize(folder, 9)
+    [stretch] = summary.stretches
+    assert stretch.startswith("Out of focus from image 62 on (60 images): 0 to review")
+    assert summary.findings()[0] == stretch
 
 
 def test_an_inspection_of_nothing_readable_has_a_page(inspect):
-    folder = inspect([], ["cut.png", "gone.png"])
-    text = Page(
-        inspection_page.write(folder, inspection_page.summarize(folder, 1)).read_text("utf-8")
-    ).text
+    text = Page(write(inspect([], ["cut.png", "gone.png"]), 1)).text
+    assert "2 of 2 files could not be read." in text
     assert "Review queue (0)" in text
     assert "1 more are in" in text
 
@@ -108,11 +145,36 @@ def test_images_that_are_gone_are_said_to_be(inspect, tmp_path):
     folder = inspect(ROWS)
     (tmp_path / "new.png").unlink()
     (tmp_path / "newer.png").write_bytes(b"text")
-    text = Page(
-        inspection_page.write(folder, inspection_page.summarize(folder, 9)).read_text("utf-8")
-    ).text
+    text = Page(write(folder)).text
     assert text.count("no longer readable") == 2
-    assert "/doubtful.png" in text
+    assert "doubtful.png" in text
+
+
+class Locating:
+    """A predictor that finds one defect in the left half of an image."""
+
+    def predict_image(self, gray):
+        height, width = gray.shape
+        found = Defect("inclusion", 0.9, 0, 0, width / 2, height)
+        return Prediction({"inclusion": 1.0}, defect_map=np.ones((3, 4, 1), "f"), defects=(found,))
+
+
+def test_maps_and_boxes_lie_over_the_image(inspect, monkeypatch):
+    folder = inspect(ROWS[1:2])
+    assert 'class="box"' not in write(folder)  # of a model without a map: the image alone
+    monkeypatch.setattr(inspection_page, "_predictor", lambda model: Locating())
+    text = write(folder)
+    assert re.search(r'class="map" src="data:image/png;base64,', text)
+    assert (
+        'title="inclusion 90%" style="left: 0.0%; top: 0.0%; width: 50.0%; height: 100.0%"' in text
+    )
+
+
+def test_two_hundred_noisy_images_stay_below_five_megabytes():
+    noise = np.random.default_rng(0).integers(256, size=(1024, 4096), dtype=np.uint8)
+    for gray in (noise[:200, :200], noise):
+        card = inspection_page._picture(gray, Locating().predict_image(gray))
+        assert 200 * len(repr(card)) < 5e6
 
 
 def test_the_page_escapes_all_that_it_shows(inspect, trained, tmp_path, outputs):
@@ -124,9 +186,14 @@ def test_the_page_escapes_all_that_it_shows(inspect, trained, tmp_path, outputs)
     table = runs.read_csv(folder / runs.INSPECTIONS).assign(predicted=EVIL, prediction_set=EVIL)
     table = table.rename(columns={"p_crazing": f"p_{EVIL}"})
     runs.write_csv(table, folder / runs.INSPECTIONS)
-    html = inspection_page.write(folder, inspection_page.summarize(folder, 5)).read_text(
-        encoding="utf-8"
-    )
-    assert is_escaped(html)
-    # title and heading, run and model, backend, notice, counts, name, reason, class, bar, error
-    assert Page(html).text.count(EVIL) == 12
+    text = write(folder)
+    assert is_escaped(text)
+    # title and source, run and model, backend, notice, class, name, reason, bar, error
+    assert Page(text).text.count(EVIL) == 11
+
+
+def test_a_name_in_no_encoding_has_a_page(inspect, tmp_path):
+    folder = inspect(ROWS[1:2])
+    file = folder / runs.INSPECTIONS
+    file.write_bytes(file.read_bytes().replace(b"doubtful.png", b"doubt\xff.png"))
+    assert "no longer readable" in write(folder)

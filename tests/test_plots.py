@@ -14,7 +14,6 @@ import pytest
 from nbutils import runs
 from nbutils.data import corruptions
 from nbutils.plots import data, evaluation, models, style, uncertainty
-from nbutils.uncertainty import drift
 
 pytestmark = pytest.mark.filterwarnings("ignore:vert:DeprecationWarning")  # of seaborn
 CLASS_COUNTS = (2, 30)
@@ -135,11 +134,9 @@ def coverage_table(count):
     )
 
 
-def drift_table():
-    ratio = np.linspace(0, 6, len(drift.DESCRIPTORS))
-    table = pd.DataFrame({"descriptor": drift.DESCRIPTORS, "shift": -1.0, "ratio": ratio})
-    table.attrs = {"images": 1200, "limit": 4.0}
-    return table
+def changes():
+    names = ["brightness", "contrast", "sharpness", LONG]
+    return dict(zip(names, (-6.0, 0.0, 3.0, 5.0), strict=True))
 
 
 def reliability_tables():
@@ -226,7 +223,7 @@ FIGURES = {
     "conformal_quantile": lambda: uncertainty.conformal_quantile(
         np.linspace(0, 1, 100), {"90": 0.1, "95": 0.05, "99": 0.01}
     ),
-    "drift": lambda: uncertainty.drift(drift_table()),
+    "drift": lambda: uncertainty.drift(changes(), 4.0, 1200),
 }
 BY_CLASS = {
     "class_balance": balance_figure,
@@ -383,9 +380,9 @@ def test_drift_detection_shows_each_rate_and_the_false_alarms():
 def test_limits_of_novelty_and_drift_lie_at_their_place():
     novelty = evaluation.novelty_groups(novelty_table(), 1.6, "custom_cnn").axes[0]
     assert 1.6 in vertical_lines(novelty)
-    shift = uncertainty.drift(drift_table()).axes[0]
+    shift = uncertainty.drift(changes(), 4.0, 1200).axes[0]
     assert vertical_lines(shift) == [-4, 4]
-    assert len(shift.patches) == len(drift.DESCRIPTORS)
+    assert len(shift.patches) == len(changes())
 
 
 def test_localization_marks_chance_in_each_row():

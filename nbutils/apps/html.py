@@ -14,7 +14,12 @@ def environment() -> jinja2.Environment:
     templates = jinja2.Environment(
         loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    templates.filters |= {"percent": "{:.1%}".format, "thousands": "{:,}".format}
+    templates.filters |= {
+        "percent": "{:.1%}".format,
+        "whole": "{:.0%}".format,
+        "thousands": "{:,}".format,
+        "words": lambda label: label.replace("no_defect", "no defect"),
+    }
     return templates
 
 

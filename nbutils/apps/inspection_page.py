@@ -1,148 +1,138 @@
-"""The page of a batch inspection: its counts, its review queue, its drift."""
+"""The page of a batch inspection: one file that can be mailed."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+import io
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
+from PIL import Image
 
 from nbutils import runs
-from nbutils.apps import html, report
-from nbutils.apps.session import DECISIONS, Entry, Unreadable, explain
-from nbutils.data.images import ImageError, decode
-from nbutils.inference.explain import Explainer
-from nbutils.inference.predictor import SEPARATOR, Prediction
-from nbutils.plots import style, uncertainty
-from nbutils.uncertainty import drift
-from nbutils.uncertainty.review import load_policy
+from nbutils.apps import html, pictures
+from nbutils.apps.inspection import Row, Summary, shares
+from nbutils.data.images import ImageError, decode, read_file
+from nbutils.inference.predictor import SEPARATOR, Prediction, Predictor, load_predictor
 
 PAGE = "inspection.html"
-CHUNK_ROWS = 5000  # of the table that are held at once
-CHUNK_CARDS = 64  # of an inspection that are held at once
-TEXT_COLUMNS = [
-    "path", "label", "predicted", "decision", "reasons", "prediction_set", "sha256", "error",
-    "notice",
-]  # fmt: skip
-
-
-@dataclass
-class Summary:
-    """An inspection: its counts, the head of its review queue, and its drift."""
-
-    counts: pd.DataFrame = field(  # images, predicted class x decision
-        default_factory=lambda: pd.DataFrame(columns=list(DECISIONS), dtype=int)
-    )
-    queue: pd.DataFrame = field(default_factory=pd.DataFrame)  # to review, most doubtful first
-    n_unlike: int = 0  # images to review that are unlike the training images
-    errors: list[str] = field(default_factory=list)
-    n_errors: int = 0
-    drift: pd.DataFrame | None = None  # as `drift.test_batch` returns it
-
-    def add(self, rows: pd.DataFrame, novelty: float, max_review_rows: int) -> pd.DataFrame:
-        """Take in rows of `read_table`; return those of images that were read.
-
-        Above the novelty an image is unlike the training images.
-        """
-        failed = rows["error"] != ""
-        self.n_errors += int(failed.sum())
-        self.errors += rows["error"][failed].tolist()[: max_review_rows - len(self.errors)]
-        rows = rows[~failed]
-        counts = pd.crosstab(rows["predicted"], rows["decision"]).reindex(columns=list(DECISIONS))
-        self.counts = self.counts.add(counts, fill_value=0).fillna(0).astype(int)
-        review = rows[rows["decision"] == "review"]
-        unlike = review["novelty"] > novelty  # their class says least: first, above 1
-        doubt = (1 - review["confidence"]).where(~unlike, 1 + review["novelty"])
-        review = review.assign(doubt=doubt)
-        self.n_unlike += int(unlike.sum())
-        self.queue = pd.concat([self.queue, review]).nlargest(max_review_rows, "doubt")
-        return rows
-
-
-def read_table(folder: Path) -> Iterator[pd.DataFrame]:
-    """Read `inspections.csv` of a folder in parts; numbers that an error leaves out are NaN."""
-    file = runs.require(folder / runs.INSPECTIONS)
-    for rows in pd.read_csv(file, dtype=str, keep_default_na=False, chunksize=CHUNK_ROWS):
-        columns = rows.columns.difference(TEXT_COLUMNS)
-        rows[columns] = rows[columns].apply(pd.to_numeric, errors="coerce")
-        yield rows
-
-
-def summarize(folder: Path, max_review_rows: int) -> Summary:
-    """Sum up an inspection, with at most so many rows of its review queue and of its errors."""
-    model = Path(runs.read_json(folder / runs.INSPECTION)["model"])
-    policy, reference = load_policy(model), drift.load_reference(model)
-    novelty = policy.thresholds.novelty if policy else np.inf
-    summary = Summary()
-    parts = (summary.add(rows, novelty, max_review_rows) for rows in read_table(folder))
-    if reference:
-        summary.drift = drift.test_batch(parts, reference)
-    else:
-        for _ in parts:
-            pass
-    return summary
+SIDE, WIDE = 320, 1000  # pixels, longer side of an image on the page; of a strip
+STRIP = 2.0  # width over height from which on an image is one
+BESIDE = 200  # pixels, width of an image beside its facts
+MAX_BYTES = 16_000  # of an image on the page
+QUALITIES = (85, 70, 55, 40, 25, 10)  # of JPEG, the first that fits
+TOP, SMALL = 3, 0.01  # classes whose probabilities are shown; the others from so much on
+MAX_BOXES = 50  # drawn on an image
 
 
 def write(folder: Path, summary: Summary) -> Path:
-    """Write `inspection.html`, which holds all its figures, and return it."""
+    """Write `inspection.html`, which holds all that it shows, and return it.
+
+    Images of the review queue are predicted again, one by one, for their map and boxes.
+    """
     facts = runs.read_json(folder / runs.INSPECTION)
     model = Path(facts["model"])
     inspected = datetime.fromtimestamp((folder / runs.INSPECTIONS).stat().st_mtime).astimezone()
-    counts = summary.counts.assign(images=summary.counts.sum(axis=1))
+    headline, *findings = summary.findings()
     page = html.environment().get_template(PAGE).stream(
         facts=facts,
         date=inspected.strftime("%Y-%m-%d %H:%M %Z"),
         model=runs.model_name(model),
         summary=summary,
-        counts=counts,
-        totals=counts.sum(),
-        drift=_drift(folder, summary.drift),
-        cards=_cards(summary.queue, Explainer(model)),
+        headline=headline,
+        findings=findings,
+        classes=list(shares(summary.counts)),
+        changes=_changes(summary),
+        cards=_cards(summary.queue, _predictor(model)),
+        colors=pictures.legend(),
         table=runs.INSPECTIONS,
     )  # fmt: skip
     with runs.atomic_write(folder / PAGE) as tmp:
-        page.dump(str(tmp), encoding="utf-8")
+        page.dump(str(tmp), encoding="utf-8", errors="replace")
     return folder / PAGE
 
 
-def _drift(folder: Path, result: pd.DataFrame | None) -> dict[str, Any] | None:
-    """Save the figure of `drift.test_batch`, and return what the page shows of it."""
-    if result is None:
+def _predictor(model: Path) -> Predictor | None:
+    """Return what draws maps without Keras, where the model has it."""
+    return load_predictor(model, "litert") if (model / runs.LITERT_MODEL).exists() else None
+
+
+def _changes(summary: Summary) -> dict[str, Any] | None:
+    """Return the bars of the drift test, in per cent of the figure's half width."""
+    if summary.drift is None or summary.drift.drifted is None:
         return None
-    with plt.rc_context():
-        style.use_style()
-        figure = uncertainty.drift(result)
-        style.save(figure, folder, "drift")
-        plt.close(figure)
+    limit, changes = summary.drift.limit, summary.drift.changes()
+    reach = 1.1 * max(limit, *map(abs, changes.values()))
+    bars = [
+        {"name": name, "times": times, "width": 100 * abs(times) / reach, "high": times > 0,
+         "beyond": abs(times) > limit}
+        for name, times in sorted(changes.items(), key=lambda item: -abs(item[1]))
+    ]  # fmt: skip
+    return {"bars": bars, "limit": limit, "at": 100 * limit / reach}
+
+
+def _cards(queue: Iterable[Row], predictor: Predictor | None) -> Iterator[dict[str, Any]]:
+    """Give what the page shows of each row; one image is in memory at a time."""
+    for row in queue:
+        try:
+            gray = decode(read_file(row["path"]), row["path"])
+        except ImageError as error:
+            yield _facts(row) | {"error": f"no longer readable: {error}"}
+            continue
+        prediction = predictor.predict_image(gray) if predictor else None
+        if prediction and prediction.defect_map is None and not prediction.defects:
+            predictor = None  # of a model that says nothing of where
+        yield _facts(row) | _picture(gray, prediction)
+
+
+def _facts(row: Row) -> dict[str, Any]:
+    """Return a row in the terms of the page."""
+    probabilities = {name[2:]: value for name, value in row.items() if name.startswith("p_")}
+    first, *others = sorted(probabilities.items(), key=lambda item: -item[1])
+    path = Path(row["path"]).absolute()
     return {
-        "drifted": result.attrs["drifted"],
-        "sentence": drift.describe(result),
-        "figure": html.data_url("image/png", (folder / "figures" / "drift.png").read_bytes()),
+        **row,
+        "name": path.name,
+        "folder": str(path.parent),
+        "link": path.as_uri(),
+        "why": [reason for reason in row["reasons"].split(SEPARATOR) if reason],
+        "top": [first, *(pair for pair in others[: TOP - 1] if pair[1] >= SMALL)],
     }
 
 
-def _cards(queue: pd.DataFrame, explainer: Explainer) -> Iterator[str]:
-    """Show the rows of a review queue; only a part of their images is in memory at once."""
-    for start in range(0, len(queue), CHUNK_CARDS):
-        rows = queue.iloc[start : start + CHUNK_CARDS].to_dict("records")
-        entries = [_entry(row) for row in rows]
-        explain(entries, explainer)
-        for entry in entries:
-            yield report.card(entry, report.TOP)
+def _picture(gray: np.ndarray, prediction: Prediction | None) -> dict[str, Any]:
+    """Return an image with its map, and its boxes in per cent of its sides."""
+    height, width = gray.shape
+    is_strip = width > STRIP * height
+    found = prediction.defects[:MAX_BOXES] if prediction else ()
+    has_map = prediction is not None and prediction.defect_map is not None
+    return {
+        "width": width,
+        "height": height,
+        "is_strip": is_strip,
+        "wide": 2 * width if is_strip else min(BESIDE, 2 * BESIDE * width / height),  # pixels
+        "image": html.data_url("image/jpeg", _jpeg(gray, WIDE if is_strip else SIDE)),
+        "map": pictures.encode_map(prediction.defect_map) if has_map else "",
+        "boxes": [
+            {
+                "title": f"{defect.label} {defect.confidence:.0%}",
+                "left": 100 * defect.xmin / width,
+                "top": 100 * defect.ymin / height,
+                "width": 100 * (defect.xmax - defect.xmin) / width,
+                "height": 100 * (defect.ymax - defect.ymin) / height,
+            }
+            for defect in found
+        ],
+    }
 
 
-def _entry(row: dict[Any, Any]) -> Entry | Unreadable:
-    """Return a row of the table with its image, as a session would hold it."""
-    probabilities = {name[2:]: value for name, value in row.items() if name.startswith("p_")}
-    members, reasons = (
-        tuple(filter(None, row[name].split(SEPARATOR))) for name in ("prediction_set", "reasons")
-    )
-    try:
-        gray = decode(Path(row["path"]).read_bytes(), row["path"])
-    except (ImageError, OSError) as error:
-        return Unreadable(row["path"], f"no longer readable: {error}")
-    prediction = Prediction(probabilities, row["novelty"], members, reasons)
-    return Entry(row["path"], gray, prediction, "{1} x {0} gray".format(*gray.shape))
+def _jpeg(gray: np.ndarray, longest: int) -> bytes:
+    """Return a small copy of an image, of at most about `MAX_BYTES`."""
+    image = Image.fromarray(np.ascontiguousarray(gray))
+    image.thumbnail((longest, longest))
+    for quality in QUALITIES:
+        file = io.BytesIO()
+        image.save(file, "JPEG", quality=quality)
+        if file.tell() <= MAX_BYTES:
+            break
+    return file.getvalue()

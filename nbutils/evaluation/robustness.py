@@ -10,7 +10,6 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from nbutils.data import corruptions
-from nbutils.data.images import resize
 from nbutils.evaluation import metrics
 from nbutils.inference import batch
 from nbutils.inference.predictor import Predictor
@@ -172,9 +171,9 @@ def drift_detection_rates(
         table = descriptor_table(predictor, reference, images)
         size = min(BATCH_SIZE, len(table))
         draws = [rng.choice(len(table), size, replace=False) for _ in range(n_batches)]
-        results = [drift.test_batch([table.iloc[draw]], reference).attrs for draw in draws]
-        rate = np.mean([bool(result["drifted"]) for result in results])
-        statistic = np.median([result["statistic"] for result in results])
+        results = [drift.test_batch([table.iloc[draw]], reference) for draw in draws]
+        rate = np.mean([bool(result.drifted) for result in results])
+        statistic = np.median([result.statistic for result in results])
         rows.append((family, severity, rate, statistic))
     return pd.DataFrame(rows, columns=["family", "severity", "detection_rate", "statistic"])
 
@@ -183,8 +182,7 @@ def descriptor_table(
     predictor: Predictor, reference: drift.ReferenceStatistics, grays: Sequence[np.ndarray]
 ) -> pd.DataFrame:
     """Return the descriptors of images, uint8 (height, width), with their predicted classes."""
-    images = (resize(gray, predictor.size) for gray in grays)
-    predictions, values = batch.predict_and_describe(predictor, images, reference)
+    predictions, values = batch.predict_and_describe(predictor, grays, reference)
     return pd.DataFrame(values, columns=list(drift.PER_IMAGE)).assign(
         novelty=[prediction.novelty for prediction in predictions],
         confidence=[prediction.confidence for prediction in predictions],
@@ -201,14 +199,15 @@ def _corrupt(gray: np.ndarray, cell: Cell, seed: tuple[int, int]) -> np.ndarray:
 
 def _forward(predictor: Predictor, grays: Sequence[np.ndarray], facts: dict) -> pd.DataFrame:
     """Return a model's outputs for the images of a cell."""
-    probabilities, embeddings = predictor.forward(resize(gray, predictor.size) for gray in grays)
-    predictions = predictor.to_predictions(probabilities, embeddings)
+    outputs = predictor.forward(map(predictor.fit, grays))
+    predictions = predictor.to_predictions(outputs)
     facts = facts | {
         "decision": [prediction.decision for prediction in predictions],
         "novelty": [prediction.novelty for prediction in predictions],
     }
     columns = [f"p_{label}" for label in predictor.classes]
-    return _with_integers(pd.DataFrame(facts).join(pd.DataFrame(probabilities, columns=columns)))
+    probabilities = pd.DataFrame(outputs.probabilities, columns=columns)
+    return _with_integers(pd.DataFrame(facts).join(probabilities))
 
 
 def _with_integers(table: pd.DataFrame) -> pd.DataFrame:

@@ -158,13 +158,11 @@ def coverage(table: pd.DataFrame, model: str) -> Figure:
     return figure
 
 
-def drift(result: pd.DataFrame) -> Figure:
-    """Show each descriptor's shift, as `drift.test_batch` returns it, with the limit."""
-    limit = result.attrs["limit"]
-    places = np.arange(len(result))
-    signed = np.sign(result["shift"]) * result["ratio"]
-    beyond = result["ratio"] > limit
-    figure, ax = plt.subplots(figsize=(9, 0.32 * len(result) + 1.8))
+def drift(changes: dict[str, float], limit: float, images: int) -> Figure:
+    """Show how far a batch of images has changed (`DriftTest.changes`), with the limit."""
+    signed, places = np.array(list(changes.values())), np.arange(len(changes))
+    beyond = np.abs(signed) > limit
+    figure, ax = plt.subplots(figsize=(9, 0.32 * len(changes) + 1.8))
     for chosen, color, hatch, label in (
         (~beyond, "C0", None, "within the limit"), (beyond, "C1", "//", "beyond it"),
     ):  # fmt: skip
@@ -173,10 +171,10 @@ def drift(result: pd.DataFrame) -> Figure:
                     edgecolor="white")  # fmt: skip
     for side, label in ((-limit, f"limit {limit:.1f}"), (limit, "")):
         ax.axvline(side, color=style.GRAY, ls="--", lw=1, label=label)
-    reach = 1.15 * max(limit, result["ratio"].max())
-    ax.set(title=f"Drift of {result.attrs['images']:,} images from the training images",
+    reach = 1.15 * max(limit, np.abs(signed).max())
+    ax.set(title=f"Drift of {images:,} images from the training images",
            xlabel="shift of the mean (expected standard deviations)",
            xlim=(-reach, reach))  # fmt: skip
-    style.name_rows(ax, result["descriptor"].str.replace("_", " "))
+    style.name_rows(ax, list(changes))
     style.legend_below(figure, ax)
     return figure

@@ -1,26 +1,31 @@
 """Has what the camera shows changed? A batch held against the images that a model learned from."""
 
-import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
 from nbutils import runs
-from nbutils.runs import UserError
+from nbutils.artefacts import damaged, read_arrays
 from nbutils.uncertainty.calibration import EPSILON
 from nbutils.uncertainty.novelty import N_FOLDS
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 N_DIRECTIONS = 8  # of the embedding, those along which training images vary most
 IMAGE_STATISTICS = ("brightness", "contrast", "sharpness")
 DIRECTIONS = tuple(f"direction_{number}" for number in range(1, N_DIRECTIONS + 1))
 PER_IMAGE = (*IMAGE_STATISTICS, *DIRECTIONS)  # descriptors beside novelty and confidence
 DESCRIPTORS = (*PER_IMAGE, "novelty", "confidence")  # that a batch is tested by
+APPEARANCE = "look to the network"  # all directions together
+COMPARED = {  # what is lower and what is higher, in words
+    "brightness": ("are darker", "are brighter"),
+    "contrast": ("have less contrast", "have more contrast"),
+    "sharpness": ("are less sharp", "are sharper or noisier"),
+    "novelty": ("are less novel", "are more novel"),
+    "confidence": ("are predicted less surely", "are predicted more surely"),
+    APPEARANCE: ("look other to the network", "look other to the network"),
+}
 MIN_IMAGES = 20  # that a batch can be tested by
 FALSE_ALARM_RATE = 0.01  # share of batches without drift that may pass the limit
 BATCH_SIZE = 200  # images of a batch that the limit is set by
@@ -49,14 +54,21 @@ def load_reference(model: Path) -> ReferenceStatistics | None:
     file = model / runs.DRIFT
     if not file.exists():
         return None
-    try:
-        with np.load(file) as arrays:
-            return ReferenceStatistics(
-                **{name: arrays[name] for name in ReferenceStatistics.__annotations__}
-            )
-    except (KeyError, OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        cure = f"run {runs.WRITTEN_BY[runs.DRIFT]} again"
-        raise UserError(f"{file} cannot be read ({error}): {cure}") from error
+    arrays: dict[str, Any] = read_arrays(
+        file,
+        {
+            "axes": "da",
+            "classes": "text: c",
+            "means": "cx",
+            "deviations": "cx",
+            "between": "x",
+            "limit": "",
+        },
+    )
+    shape = arrays["axes"].shape[1], len(arrays["between"])
+    if shape != (N_DIRECTIONS, len(DESCRIPTORS)) or not (arrays["deviations"] > 0).all():
+        raise damaged(file, "its descriptors are others than those of this version")
+    return ReferenceStatistics(**arrays)
 
 
 def project(embeddings: np.ndarray, reference: ReferenceStatistics | None) -> np.ndarray:
@@ -109,63 +121,100 @@ def fit_reference(
     )
 
 
-def test_batch(tables: Iterable["pd.DataFrame"], reference: ReferenceStatistics) -> "pd.DataFrame":
-    """Test a batch class by class, so that its mix of classes is no drift.
+@dataclass(frozen=True)
+class DriftTest:
+    """What `test_batch` found: one value a descriptor of `DESCRIPTORS` in each array."""
 
-    Each descriptor is standardised by the class that the model named; the mean over the batch is
-    held against what strips of the training images differ by among themselves, and chance. The
-    statistic is the largest of these ratios.
+    shift: np.ndarray  # of the mean, in deviations of a class
+    expected: np.ndarray  # how far that scatters without drift
+    images: int
+    limit: float  # of the statistic
+
+    @property
+    def ratio(self) -> np.ndarray:
+        """How many times its expected scatter each mean has shifted."""
+        return np.abs(self.shift) / self.expected
+
+    @property
+    def statistic(self) -> float:
+        """The largest ratio."""
+        return float(self.ratio.max())
+
+    @property
+    def drifted(self) -> bool | None:
+        """Whether the statistic is beyond the limit; None for too few images to tell."""
+        return self.statistic > self.limit if self.images >= MIN_IMAGES else None
+
+    def changes(self) -> dict[str, float]:
+        """Return the shifts by name, as multiples of their expected scatter, with their signs.
+
+        Directions of the embedding are one change, the largest of them.
+        """
+        signed = dict(zip(DESCRIPTORS, (self.shift / self.expected).tolist(), strict=True))
+        largest = max((signed.pop(name) for name in DIRECTIONS), key=abs)
+        return signed | {APPEARANCE: abs(largest)}
+
+
+def standardize(
+    table: Mapping[str, Any], reference: ReferenceStatistics
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the descriptors of images in deviations from the class that the model named.
 
     Parameters
     ----------
-    tables
-        Parts of `inspections.csv`.
+    table
+        Columns predicted and `DESCRIPTORS`, as a data frame or arrays by name.
     reference
         Of the model.
 
     Returns
     -------
-    One row a descriptor: shift (mean, in deviations of a class), expected (how far it scatters
-    without drift), ratio. `attrs` has images, statistic, limit, and drifted (None if there are too
-    few images to tell).
+    Values (images, descriptors), NaN for images of a class that the reference does not know; and
+    class numbers, -1 for these.
     """
-    import pandas as pd
+    numbers = {name: number for number, name in enumerate(reference.classes.tolist())}
+    y = np.array([numbers.get(name, -1) for name in table["predicted"]], int)
+    values = np.column_stack([np.asarray(table[name], float) for name in DESCRIPTORS])
+    values = _standardize(transform_scores(values), y, reference.means, reference.deviations)
+    values[y < 0] = np.nan
+    return values, y
 
+
+def test_batch(tables: Iterable[Mapping[str, Any]], reference: ReferenceStatistics) -> DriftTest:
+    """Test a batch class by class, so that its mix of classes is no drift.
+
+    Each descriptor is standardised by the class that the model named; the mean over the batch is
+    held against what strips of the training images differ by among themselves, and chance. The
+    statistic is the largest of these ratios. Tables are parts of the batch, as of `standardize`.
+    """
     total, counts = np.zeros(len(DESCRIPTORS)), np.zeros(len(reference.classes))
     for table in tables:
-        rows = table[table["predicted"].isin(reference.classes)]
-        y = rows["predicted"].map(list(reference.classes).index).to_numpy(int)
-        values = transform_scores(rows[list(DESCRIPTORS)].to_numpy(float))
-        total += _standardize(values, y, reference.means, reference.deviations).sum(axis=0)
-        counts += np.bincount(y, minlength=len(reference.classes))
+        values, y = standardize(table, reference)
+        total += values[y >= 0].sum(axis=0)
+        counts += np.bincount(y[y >= 0], minlength=len(reference.classes))
     shift, expected = _shift_and_scatter(total, counts, reference.between)
-    ratio = np.abs(shift) / expected
-    result = pd.DataFrame(
-        {"descriptor": DESCRIPTORS, "shift": shift, "expected": expected, "ratio": ratio}
-    )
-    statistic, limit = float(ratio.max()), float(reference.limit)
-    drifted = statistic > limit if counts.sum() >= MIN_IMAGES else None
-    result.attrs = {
-        "images": int(counts.sum()), "statistic": statistic, "limit": limit, "drifted": drifted,
-    }  # fmt: skip
-    return result
+    return DriftTest(shift, expected, int(counts.sum()), float(reference.limit))
 
 
-def describe(result: "pd.DataFrame") -> str:
+def describe(result: DriftTest) -> str:
     """Say in a sentence or two what `test_batch` found."""
-    facts = result.attrs
-    if facts["drifted"] is None:
-        return f"{facts['images']} images are too few to test for drift: {MIN_IMAGES} are needed."
-    numbers = f"statistic {facts['statistic']:.1f}, limit {facts['limit']:.1f}"
-    if not facts["drifted"]:
-        return f"No drift: the batch is as like the training images as strips are ({numbers})."
-    beyond = result[result["ratio"] > facts["limit"]].sort_values("ratio", ascending=False)
-    changes = ", ".join(
-        f"{row.descriptor.replace('_', ' ')} {'higher' if row.shift > 0 else 'lower'} by "
-        f"{row.ratio:.1f} times the expected scatter"
-        for row in beyond.head(3).itertuples()
+    if result.drifted is None:
+        return f"{result.images} images are too few to test for drift: {MIN_IMAGES} are needed."
+    if not result.drifted:
+        return (
+            "No drift: the batch is as like the training images as strips are "
+            f"(statistic {result.statistic:.1f}, limit {result.limit:.1f})."
+        )
+    beyond = [each for each in result.changes().items() if abs(each[1]) > result.limit]
+    beyond.sort(key=lambda change: -abs(change[1]))
+    changes = [
+        f"{COMPARED[name][times > 0]} ({abs(times):.1f} times the usual scatter)"
+        for name, times in beyond[:3]
+    ]
+    return (
+        f"Drift: the images {', '.join(changes)} than those of training (limit "
+        f"{result.limit:.1f}). Look at camera and light, and at the review queue."
     )
-    return f"DRIFT ({numbers}): {changes}. Look at camera and light, and at the review queue."
 
 
 def transform_scores(values: np.ndarray) -> np.ndarray:

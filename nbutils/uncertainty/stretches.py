@@ -14,7 +14,7 @@ MEDIAN_VARIANCE = np.pi / 2  # of the median of normal values, times their numbe
 BLOCK = 8192  # images whose windows are held at once
 WORN = {  # lower, higher
     "brightness": ("darker than in training", "brighter than in training"),
-    "contrast": ("flat, of low contrast", "harsh, of high contrast"),
+    "contrast": ("flat, of low contrast", "unevenly or harshly lit"),
     "sharpness": ("out of focus", "noisy or too sharp"),
 }
 
