@@ -52,7 +52,7 @@ def read_number(
     """Return a number that a JSON file holds; UserError if it is none, or beyond the limits."""
     value = content.get(name)
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not low <= value <= high:
+    if value is None or not is_number or not low <= value <= high:
         raise damaged(file, f"{name} is {value!r:.40}")
     return float(value)
 

@@ -21,7 +21,9 @@ REASONS = {  # of an error of the disk that the user can mend, with the cure
     errno.EPERM: f"access is denied: give yourself access, {ELSEWHERE}",
     errno.ENAMETOOLONG: "the name is too long: use a shorter one",
 }
+LOCK = ".lock"  # in a folder that one process at a time writes into
 TEMPORARY = re.compile(r"\.[0-9a-f]{8}\..+")  # name of a file until it is whole
+_held: dict[Path, "FileLock"] = {}  # locks of this process
 
 
 class UserError(ValueError):
@@ -80,32 +82,47 @@ def atomic_write(path: Path) -> Iterator[Path]:
             tmp.unlink(missing_ok=True)
 
 
-def lock(folder: Path) -> "FileLock":
-    """Take a folder for this process, until its `release` or the end of the process.
+def lock(folder: Path) -> None:
+    """Take a folder for this process, until `unlock` or the end of the process, however it ends.
 
-    Temporary files that an interrupted process left in it are removed. Taken twice by one process,
-    it is one lock. Raises UserError that names the folder and the process that has it.
+    The folder is made if missing, and what an interrupted process wrote half in it is removed.
+    Raises UserError that names the folder and the process that has it.
     """
     from filelock import FileLock, Timeout
 
-    file = folder.with_name(f".{folder.name}.lock")  # beside it, so that it can be removed
+    folder = folder.absolute()
+    if folder in _held:
+        return
     with disk_errors(folder):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        own = FileLock(file, timeout=0, is_singleton=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        own = FileLock(folder / LOCK, timeout=0)
         try:
             own.acquire()
         except Timeout as error:
-            process = file.read_text(encoding="utf-8").strip() or "of another user"
+            process = (folder / LOCK).read_text(encoding="utf-8").strip() or "of another user"
             raise UserError(
-                f"{folder} is in use by process {process}: wait until it has ended, or name "
-                "another run"
+                f"{folder} is in use by process {process}: wait until it has ended, or use "
+                "another folder"
             ) from error
-        try:
-            file.write_text(f"{os.getpid()}\n", encoding="utf-8")
-            for left in folder.glob(".*"):
-                if TEMPORARY.fullmatch(left.name) and left.is_file():
-                    left.unlink()
-        except BaseException:
-            own.release(force=True)
-            raise
-    return own
+        _held[folder] = own
+        (folder / LOCK).write_text(f"{os.getpid()}\n", encoding="utf-8")
+        for left in folder.glob(".*"):
+            if TEMPORARY.fullmatch(left.name) and left.is_file():
+                left.unlink()
+
+
+def unlock(folder: Path) -> None:
+    """Give back a folder that `lock` took, if it is taken."""
+    own = _held.pop(folder.absolute(), None)
+    if own:
+        own.release(force=True)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Take a folder as `lock` does while the block runs."""
+    lock(folder)
+    try:
+        yield
+    finally:
+        unlock(folder)

@@ -7,61 +7,133 @@ import numpy as np
 import pandas as pd
 
 from nbutils import runs
+from nbutils.models.resuming import (
+    BACKUP,
+    BEST,
+    EpochDraws,
+    discard_before,
+    load_weights,
+    save_weights,
+    seed_layers,
+    set_aside,
+    whole_epochs,
+)
 from nbutils.runtime import keras, tf
 
 Arrays = tuple[np.ndarray, np.ndarray]  # images uint8 (n, size, size, 1), class numbers int (n,)
+COLUMNS = {"epoch", "loss", "val_loss", "val_accuracy", "val_clean_accuracy"}  # of a history
 
 
 class HistoryCheckpoint(keras.callbacks.Callback):
-    """Keep `history.csv` and the best weights, print a line an epoch, and stop early.
+    """Keep the history, the best weights and a backup, print a line an epoch, and stop early.
 
-    Keras' own callbacks forget their best value when a run is resumed; this one reads it from
-    the history, which is cut to the epochs that the resumed model has seen.
+    Keras' own callbacks forget their best value when a run is resumed, and cannot tell a backup
+    that is damaged; these take up the newest one that is whole (`resume`).
+
+    Parameters
+    ----------
+    network
+        Whose best weights are kept.
+    clean
+        Validation images without their corrupted copies, if there are such.
+    state
+        Folder of all that is kept until the training is over.
+    settings
+        `epochs`, `patience` and `seed`.
+    draws
+        Told the number of each epoch.
     """
 
     def __init__(
         self,
         network: keras.Model,
         clean: Arrays | None,
-        history: Path,
-        weights: Path,
-        epochs: int,
-        patience: int,
+        state: Path,
+        settings: dict,
+        draws: EpochDraws,
     ):
         super().__init__()
-        self.network, self.clean = network, clean
-        self.history, self.weights, self.epochs, self.patience = history, weights, epochs, patience
-        self.rows = pd.read_csv(history).to_dict("records") if history.exists() else []
+        self.network, self.clean, self.state, self.draws = network, clean, state, draws
+        self.epochs, self.patience = settings["epochs"], settings["patience"]
+        self.seed = settings["seed"]
+        self.rows: list[dict] = []
         self.start = 0.0
+
+    def resume(self, trainer: keras.Model) -> int:
+        """Take up the newest backup that is whole, if any; return how many epochs it has seen."""
+        trainer.optimizer.build(trainer.trainable_variables)
+        rows, best = self._read_history(), set(whole_epochs(self.state, BEST))
+        for epoch in whole_epochs(self.state, BACKUP):
+            seen = [row for row in rows if row["epoch"] <= epoch]
+            is_complete = bool(seen) and seen[-1]["epoch"] == epoch
+            needed = {row["epoch"] for row in seen if not row["epoch"]}  # the trained start
+            if is_complete and best >= needed | {best_epoch(pd.DataFrame(seen), self.epochs)}:
+                load_weights(trainer, self.state, BACKUP, epoch)
+                self.rows = seen
+                return epoch
+        if rows:
+            print("no backup can be resumed: training starts anew", flush=True)
+        return 0
+
+    def is_over(self) -> bool:
+        """Tell whether the last epoch is trained, or none has been better for long enough."""
+        if not self.rows:
+            return not self.epochs
+        last = self.rows[-1]["epoch"]
+        return last >= self.epochs or last - self._lowest() >= self.patience
+
+    def load_best(self) -> pd.DataFrame:
+        """Give the network the weights of the best epoch, and return the history."""
+        history = pd.DataFrame(self.rows)
+        if history["val_loss"].isna().all():
+            raise runs.UserError("the loss is not a number: lower LEARNING_RATE")
+        load_weights(self.network, self.state, BEST, best_epoch(history, self.epochs))
+        return history
 
     def evaluate_initial(self, trainer: keras.Model, validation: tf.data.Dataset) -> None:
         """Enter the weights that training starts from as epoch 0, unless it was done before."""
         self.set_model(trainer)
-        trainer.optimizer.build(trainer.trainable_variables)
         if not self.rows:
             self.start = time.perf_counter()
             loss, accuracy = trainer.evaluate(validation, verbose=0)
             self._enter(0, {"val_loss": loss, "val_accuracy": accuracy})
             self.start = 0.0
 
-    def weights_of(self, epoch: int) -> Path:
-        """Return the file with the weights of an epoch, written if it was the best so far."""
-        return self.weights / f"epoch_{epoch}.weights.h5"
-
     def on_epoch_begin(self, epoch, logs=None):
-        """Drop what is to be trained again."""
+        """Draw order, augmentation and dropout by the number of the epoch."""
         if epoch and not self.start:
             print(f"resumed after epoch {epoch}", flush=True)
-        self.rows = [row for row in self.rows if row["epoch"] <= epoch]
+        self.draws.epoch = epoch
+        seed_layers(self.model, self.seed, epoch)
         self.start = time.perf_counter()
 
     def on_epoch_end(self, epoch, logs=None):
-        """Enter the epoch, and maybe stop."""
+        """Enter the epoch, back up what trains, and maybe stop."""
         self._enter(epoch + 1, logs or {})
-        lowest = min(self.rows, key=lambda row: row["val_loss"])
-        if epoch + 1 - lowest["epoch"] >= self.patience:
+        save_weights(self.model, self.state, BACKUP, epoch + 1)
+        discard_before(self.state, BACKUP, epoch)
+        if epoch + 1 - self._lowest() >= self.patience:
             print(f"stopped: no better for {self.patience} epochs", flush=True)
             self.model.stop_training = True
+
+    def _lowest(self) -> int:
+        """Return the epoch with the lowest validation loss so far."""
+        losses = [np.nan_to_num(row["val_loss"], nan=np.inf) for row in self.rows]
+        return self.rows[int(np.argmin(losses))]["epoch"]
+
+    def _read_history(self) -> list[dict]:
+        """Return the rows of the history; none, with the file set aside, if it is damaged."""
+        file = self.state / runs.HISTORY
+        if not file.exists():
+            return []
+        try:
+            table = pd.read_csv(file, float_precision="round_trip")
+        except ValueError:
+            table = pd.DataFrame()
+        if set(table) >= COLUMNS and (table["epoch"].diff()[1:] == 1).all():
+            return table.drop(columns="notice", errors="ignore").to_dict("records")
+        set_aside(file)
+        return []
 
     def _enter(self, epoch: int, logs: dict) -> None:
         """Write an epoch into the history, and its weights if they are the best."""
@@ -72,9 +144,8 @@ class HistoryCheckpoint(keras.callbacks.Callback):
         self.rows.append(row)
         is_best = best_epoch(pd.DataFrame(self.rows), self.epochs) == epoch
         if is_best:
-            with runs.atomic_write(self.weights_of(epoch)) as tmp:
-                self.network.save_weights(tmp)
-        runs.write_csv(pd.DataFrame(self.rows), self.history)
+            save_weights(self.network, self.state, BEST, epoch)
+        runs.write_csv(pd.DataFrame(self.rows), self.state / runs.HISTORY)
         print(_epoch_line(row, self.epochs, is_best), flush=True)
 
     def _clean_accuracy(self, accuracy: float) -> float:
@@ -82,7 +153,7 @@ class HistoryCheckpoint(keras.callbacks.Callback):
         if self.clean is None:
             return accuracy
         images, y = self.clean
-        return float((self.network.predict(images, verbose=0).argmax(axis=1) == y).mean())
+        return float((self.model.predict(images, verbose=0).argmax(axis=1) == y).mean())
 
 
 def best_epoch(history: pd.DataFrame, epochs: int) -> int:
@@ -112,7 +183,8 @@ def best_epoch(history: pd.DataFrame, epochs: int) -> int:
             corrupted >= start_corrupted - tolerance
         )
         eligible = eligible[as_good]
-    return int(eligible["epoch"].to_numpy()[eligible["val_loss"].to_numpy().argmin()])
+    losses = eligible["val_loss"].fillna(np.inf).to_numpy()  # one that is not a number is none
+    return int(eligible["epoch"].to_numpy()[losses.argmin()])
 
 
 def _epoch_line(row: dict, epochs: int, is_best: bool) -> str:
