@@ -59,6 +59,9 @@ def test_a_file_is_listed_whatever_its_name_is(tree):
         ("none*.png", r"none\*.png holds no images"),
         ("empty", "empty holds no images"),
         ("notes.csv", "has no column 'path'"),
+        ("~nouser/x", "~nouser/x is no file"),
+        ("x" * 300, "xxx is no file"),
+        ("nul\0", r"'nul\\x00' is no file"),
     ],
 )
 def test_one_wrong_source_of_several_is_an_error_and_nothing_is_written(

@@ -4,16 +4,18 @@ Cameras of 10, 12 or 14 bits write 16-bit files, most without a word about it. O
 whether it is dark or has fewer bits; its tags can, a set of files can, and the user.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, TiffImagePlugin
 
 from nbutils.data import containers
+from nbutils.runs import UserError
 
 DEPTHS = (10, 12, 14, 16)
 QUANTILE = 0.99  # of the values; single bright pixels of a sensor are beyond it
 STEP = 256  # least step between the values of 8 bits that were stretched to 16
+MIN_IMAGES = 10  # of a set
 MIN_LEVELS = 17  # different values that it is seen by: 12 bits have 16 multiples of it
 PHOTOMETRIC, BITS_PER_SAMPLE, MAX_SAMPLE_VALUE = 262, 258, 281  # tags, TIFF 6.0
 WHITE_IS_ZERO = 0
@@ -21,6 +23,12 @@ WHITE_IS_ZERO = 0
 
 class BitDepthError(ValueError):
     """Why 16-bit values have no single reading, and the cure, after the file's name."""
+
+
+def check(bits: int | None) -> None:
+    """Raise UserError for a bit depth that cameras do not have."""
+    if bits is not None and bits not in DEPTHS:
+        raise UserError(f"BIT_DEPTH {bits} is none of a camera: choose one of {DEPTHS}")
 
 
 def lookup(bits: int, is_inverted: bool) -> np.ndarray:
@@ -35,6 +43,13 @@ def high_value(histogram: np.ndarray) -> int:
     return int(np.searchsorted(histogram.cumsum(), QUANTILE * histogram.sum()))
 
 
+def is_full(histogram: np.ndarray) -> bool:
+    """Tell whether values use all 16 bits: are beyond 14 of them, or 8 that were stretched."""
+    levels = np.flatnonzero(histogram)
+    is_stretched = len(levels) >= MIN_LEVELS and np.gcd.reduce(levels) >= STEP
+    return high_value(histogram) >= 2 ** DEPTHS[-2] or bool(is_stretched)
+
+
 def choose(histogram: np.ndarray, stated: int | None, given: int | None) -> int:
     """Return the bits of a file, by what is given, what its tags state, and its values.
 
@@ -45,7 +60,7 @@ def choose(histogram: np.ndarray, stated: int | None, given: int | None) -> int:
     stated
         See `stated_bits`.
     given
-        What the user says, 9 to 16.
+        What the user says, one of `DEPTHS`.
 
     Raises
     ------
@@ -54,14 +69,13 @@ def choose(histogram: np.ndarray, stated: int | None, given: int | None) -> int:
     """
     high = high_value(histogram)
     if given is not None:
-        if given not in range(9, 17):
-            raise BitDepthError(f"cannot be read with BIT_DEPTH {given}: give 9 to 16")
+        check(given)
         if high >= 2**given:
             raise BitDepthError(f"has values up to {high}: {given} bits are too few, correct them")
         return given
     if stated and high < 2**stated:
         return stated
-    if high >= 2 ** DEPTHS[-2] or _is_stretched(histogram):
+    if is_full(histogram):
         return 16
     raise BitDepthError(
         f"has 16 bits a pixel but 99 % of its values below {high + 1}: say by BIT_DEPTH how many "
@@ -90,13 +104,14 @@ def is_inverted(image: Image.Image) -> bool:
     return tags.get(PHOTOMETRIC) == WHITE_IS_ZERO
 
 
-def of_set(histograms: Iterable[np.ndarray]) -> int:
-    """Return the bits of one camera, by the values of files that have no single reading alone."""
-    high = max(high_value(histogram) for histogram in histograms)
+def of_set(histograms: Sequence[np.ndarray]) -> int | None:
+    """Return the bits of the camera that took these 16-bit images, None where they are too few."""
+    if len(histograms) < MIN_IMAGES:
+        return None
+    high = max(map(high_value, histograms))
     return next(bits for bits in DEPTHS if high < 2**bits)
 
 
-def _is_stretched(histogram: np.ndarray) -> bool:
-    """Tell whether the values are 8 bits that were stretched to 16."""
-    levels = np.flatnonzero(histogram)
-    return len(levels) >= MIN_LEVELS and np.gcd.reduce(levels) >= STEP
+def describe(bits: int) -> str:
+    """Say what `of_set` has decided."""
+    return f"16-bit files are read as of {bits} bits, by their values: BIT_DEPTH says otherwise"

@@ -184,7 +184,7 @@ def read_images(table: pd.DataFrame, size: int) -> np.ndarray:
     """
     images = np.empty((len(table), size, size, 1), np.uint8)
     for index, row in enumerate(zip(table["path"], table["sha256"], strict=True)):
-        images[index] = resize(_read(*row), size)
+        images[index] = resize(read_original(*row), size)
     return images
 
 
@@ -198,10 +198,11 @@ def read_part(
 
 def read_originals(table: pd.DataFrame) -> list[np.ndarray]:
     """Read the images of a split at their own size: uint8 arrays (height, width)."""
-    return [_read(*row) for row in zip(table["path"], table["sha256"], strict=True)]
+    return [read_original(*row) for row in zip(table["path"], table["sha256"], strict=True)]
 
 
-def _read(path: str, sha256: str) -> np.ndarray:
+def read_original(path: str, sha256: str) -> np.ndarray:
+    """Read an image at its own size: uint8 (height, width); UserError where it has changed."""
     if not Path(path).exists():
         raise UserError(f"{path} is gone: run 01_data_exploration again")
     data = read_file(path)

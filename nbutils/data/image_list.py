@@ -40,6 +40,11 @@ def list_images(sources: Sequence[str]) -> Iterator[str]:
     return chain.from_iterable([_non_empty(source) for source in sources])
 
 
+def expand_user(source: str) -> Path:
+    """Return the place that `~` or `~name` begins; unlike Path, one of nobody stays as it is."""
+    return Path(os.path.expanduser(source))  # noqa: PTH111
+
+
 def write_list(sources: Sequence[str], file: Path) -> None:
     """Write what `list_images` lists, one JSON string a line: names may hold anything.
 
@@ -73,16 +78,16 @@ def _non_empty(source: str) -> Iterator[str]:
 
 
 def _open_source(source: str) -> Iterator[str]:
-    place = Path(source).expanduser()
-    if source and place.is_dir():
+    place = expand_user(source)
+    if source and os.path.isdir(place):  # noqa: PTH112  Path.is_dir raises for names too long
         return _below(str(place.resolve()))
-    if place.is_file():
+    if os.path.isfile(place):  # noqa: PTH113
         is_table = place.suffix.lower() == ".csv"
         return _from_csv(place.resolve()) if is_table else iter([str(place.resolve())])
     if glob.has_magic(source):
         matches = glob.glob(str(place), recursive=True)  # noqa: PTH207  Path.glob wants relative ones
         return (str(Path(path).resolve()) for path in sorted(matches) if _is_image(path))
-    shown = source if source.strip() else repr(source)
+    shown = source if source.isprintable() and source.strip() else repr(source)
     raise UserError(f"{shown} is no file, no folder, and no pattern: correct it")
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -31,6 +31,7 @@ MAX_BYTES = 256 * 2**20  # of a file: 200 million pixels of 8 bits, or of 16 whe
 MAX_PIXELS = 200_000_000  # of gray images, such as those of whole strips
 MAX_COLOUR_PIXELS = 50_000_000  # Pillow keeps four bytes of each
 BAND = 2**22  # pixels that are converted at once
+SAMPLE = 50  # files of a set
 EXIF_ORIENTATION = 0x0112
 TURNED = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 RAW_EXIF = "Raw profile type exif"  # text of a PNG file
@@ -64,8 +65,8 @@ def decode(data: bytes, name: str = "image", bits: int | None = None) -> np.ndar
     name
         What errors call the image.
     bits
-        The bit depth of the camera, 9 to 16, where 16 bits a pixel are stored; else it is taken
-        from the file, where that says it.
+        The bit depth of the camera, one of `bit_depth.DEPTHS`, of files with 16 bits a pixel; else
+        what the file itself says.
 
     Returns
     -------
@@ -126,6 +127,22 @@ def symmetries(images: np.ndarray) -> np.ndarray:
     """
     turned = [np.rot90(images, quarter, axes=(1, 2)) for quarter in range(4)]
     return np.stack(turned + [view[:, :, ::-1] for view in turned])
+
+
+def common_bit_depth(paths: Sequence[str]) -> int | None:
+    """Return the bit depth of a set's 16-bit files, by a sample; None where each says it itself."""
+    histograms, is_open = [], False
+    for path in paths[:: max(len(paths) // SAMPLE, 1)]:
+        try:
+            with _open(data := read_file(path), path) as image:
+                if not image.mode.startswith("I;16") or bit_depth.stated_bits(image, data):
+                    continue
+                containers.check_picture(data, image)
+                histograms.append(_histogram(image))
+        except ImageError:
+            continue
+        is_open |= not bit_depth.is_full(histograms[-1])
+    return bit_depth.of_set(histograms) if is_open else None
 
 
 def image_size(path: Path) -> tuple[int, int] | None:
@@ -240,15 +257,22 @@ def _luminance(band: Image.Image) -> np.ndarray:
 
 def _from_16_bits(image: ImageFile, data: bytes, bits: int | None, stored: np.ndarray) -> None:
     """Fill `stored` with the gray values of 16-bit ones."""
-    histogram = np.zeros(2**16, int)
-    for _, band in _bands(image):
-        histogram += np.bincount(np.asarray(band).ravel(), minlength=2**16)
+    histogram = _histogram(image)
     if histogram[image.info.get("transparency", 0)] and "transparency" in image.info:
         raise ContainerError("is partly transparent: save it without an alpha channel")
     bits = bit_depth.choose(histogram, bit_depth.stated_bits(image, data), bits)
     table = bit_depth.lookup(bits, bit_depth.is_inverted(image))
     for rows, band in _bands(image):
         stored[rows] = table[np.asarray(band)]
+
+
+def _histogram(image: ImageFile) -> np.ndarray:
+    """Count each of the 65,536 values of a 16-bit image."""
+    histogram = np.zeros(2**16, int)
+    image.load()
+    for _, band in _bands(image):
+        histogram += np.bincount(np.asarray(band).ravel(), minlength=2**16)
+    return histogram
 
 
 def _is_deep(image: ImageFile) -> bool:
