@@ -21,7 +21,7 @@ from papermill.exceptions import PapermillExecutionError
 from PIL import Image
 from tqdm.contrib import DummyTqdmFile
 
-from nbutils import runs
+from nbutils import disk, runs
 from nbutils.data import datasets
 from nbutils.runs import UserError
 
@@ -77,8 +77,8 @@ def run(
     Raises
     ------
     UserError
-        If there are no such data, notebooks or parameters, before anything is written; or if a
-        notebook fails; what ran before is kept.
+        If there are no such data, notebooks or parameters, before anything is written; if another
+        process executes notebooks into the run; or if a notebook fails; what ran before is kept.
     """
     chosen = select(only)
     declared = {notebook: parameters_of(notebook) for notebook in chosen}
@@ -90,10 +90,11 @@ def run(
         name = name or source.name
     folder = runs.create_run(name)
     values = (QUICK if quick else {}) | values | {"RUN": name}
-    for at, notebook in enumerate(chosen, start=1):
-        print(f"[{at}/{len(chosen)}] {notebook.stem}", flush=True)
-        _execute(notebook, folder, _own(values, declared[notebook]))
-    return write_report(folder)
+    with disk.locked(folder), disk.disk_errors(folder):
+        for at, notebook in enumerate(chosen, start=1):
+            print(f"[{at}/{len(chosen)}] {notebook.stem}", flush=True)
+            _execute(notebook, folder, _own(values, declared[notebook]))
+        return write_report(folder)
 
 
 def _typed(parameters: dict[str, Any], declared: Mapping[Path, dict]) -> dict[str, Any]:

@@ -31,6 +31,7 @@ SYNTHETIC = "SYNTHETIC.txt"  # labels what comes from drawn images
 # Artefacts of a run
 AUDIT, SPLIT, SUSPECTS = "audit.json", "split.csv", "suspects.csv"
 REPORT = "report.html"
+REENCODED = "images"  # folder of copies that are all encoded alike
 # of a model
 KERAS_MODEL, LITERT_MODEL, MODEL_CARD = "model.keras", "model.tflite", "model.json"
 REVIEW, NOVELTY, DRIFT = "review.json", "novelty.npz", "drift.npz"
@@ -40,6 +41,7 @@ CAM_SCORES, CAM_CLASSES, CAM_METHODS = "cam_scores.csv", "cam_classes.csv", "cam
 EXPORT, BENCHMARK = "export.csv", "benchmark.csv"
 # of a batch inspection
 INSPECTION, INSPECTIONS, IMAGE_LIST = "inspection.json", "inspections.csv", "images.txt"
+DEFECTS = "defects.csv"
 
 WRITTEN_BY = {
     **dict.fromkeys((AUDIT, SPLIT, SUSPECTS), "01_data_exploration"),
@@ -48,7 +50,7 @@ WRITTEN_BY = {
     **dict.fromkeys((HISTORY, PREDICTIONS, METRICS), "02_training"),
     ERRORS: "03_error_analysis",
     **dict.fromkeys((CAM_SCORES, CAM_CLASSES, CAM_METHODS), "04_grad_cam"),
-    **dict.fromkeys((INSPECTION, INSPECTIONS, IMAGE_LIST), "09_batch_inspection"),
+    **dict.fromkeys((INSPECTION, INSPECTIONS, IMAGE_LIST, DEFECTS), "09_batch_inspection"),
     EXPORT: "steel export",
     BENCHMARK: "steel bench",
 }
@@ -69,23 +71,25 @@ def create_run(name: str | Path) -> Path:
     if not run.name or ".." in run.parts:
         raise UserError(f"{str(name)!r} is no name for a run: use one word, such as mill_2")
     folder = OUTPUTS / run
-    folder.mkdir(parents=True, exist_ok=True)
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
 def open_run(name: str | Path = "") -> Path:
     """Return the folder of a run that has a split; without a name, of the one split last.
 
-    Raises UserError where there is none.
+    The run that ships is opened by its name alone, since runs are written into. Raises UserError
+    where there is none.
     """
     if name:
         folder = OUTPUTS / name
         require(folder / SPLIT)
         return folder
-    splits = sorted(OUTPUTS.glob(f"*/{SPLIT}"), key=lambda file: file.stat().st_mtime)
+    splits = [file for file in OUTPUTS.glob(f"*/{SPLIT}") if not ships(file)]
     if not splits:
         raise UserError(f"{OUTPUTS} holds no run: run {WRITTEN_BY[SPLIT]} first")
-    return splits[-1].parent
+    return sorted(splits, key=lambda file: file.stat().st_mtime)[-1].parent
 
 
 def create_model(run: Path, name: str) -> Path:
@@ -93,7 +97,8 @@ def create_model(run: Path, name: str) -> Path:
     if Path(name).name != name or name in ("", ".", ".."):
         raise UserError(f"{name!r} is no name for a model: use one word, such as custom_cnn_1")
     folder = run / name
-    folder.mkdir(parents=True, exist_ok=True)
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
@@ -190,6 +195,11 @@ def list_models() -> list[str]:
     folders = [model for run in sorted(OUTPUTS.glob("*")) for model in _models_in(run)]
     shipped = _models_in(SHIPPED)
     return [model_name(model) for model in [*(set(folders) - set(shipped)), *shipped]]
+
+
+def ships(path: Path) -> bool:
+    """Tell whether a file or folder is part of the run that ships."""
+    return path.resolve().is_relative_to(SHIPPED.resolve())
 
 
 def model_name(folder: Path) -> str:

@@ -47,6 +47,14 @@ def test_a_run_without_a_name_is_the_one_split_last(outputs):
     assert runs.open_run("one").name == "one"
 
 
+def test_the_run_that_ships_is_opened_by_its_name_alone(outputs, monkeypatch):
+    monkeypatch.setattr(runs, "SHIPPED", outputs / runs.REFERENCE)
+    (runs.create_run(runs.REFERENCE) / runs.SPLIT).touch()
+    with pytest.raises(UserError, match="holds no run"):
+        runs.open_run()
+    assert runs.open_run(runs.REFERENCE) == outputs / runs.REFERENCE
+
+
 def test_models_are_found_by_run_and_name(outputs):
     first, second = (runs.create_model(runs.create_run("mill"), name) for name in ("a", "b"))
     (first / runs.KERAS_MODEL).touch()

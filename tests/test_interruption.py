@@ -1,0 +1,247 @@
+"""Killed, started twice, or out of disk: nothing is lost, mixed or half written."""
+
+import errno
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from nbutils import disk, pipeline, runs
+from nbutils.inference import batch
+from nbutils.models import layers, resuming, training
+from nbutils.runs import UserError
+from nbutils.runtime import keras
+
+SETTINGS = {
+    "epochs": 3, "batch_size": 8, "learning_rate": 0.01, "weight_decay": 1e-4, "patience": 9,
+    "seed": 0, "head": False, "corruption": 0.5,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def arrays():
+    """Images of two classes, noise with and without a stripe, and their class numbers."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 90, (24, 16, 16, 1), dtype=np.uint8)
+    y = np.arange(24) % 2
+    images[y == 0, 4:8] += 150
+    return images, y
+
+
+def tiny_cnn():
+    """A network with all that is random in training: augmentation, dropout, batch statistics."""
+    image = keras.Input((16, 16, 1))
+    x = layers.RandomSymmetry(seed=0)(keras.layers.Rescaling(1 / 255)(image))
+    x = keras.layers.BatchNormalization()(keras.layers.Conv2D(4, 3, strides=2)(x))
+    x = keras.layers.Dropout(0.3, seed=1)(keras.layers.GlobalAveragePooling2D()(x))
+    return keras.Model(image, keras.layers.Dense(2, activation="softmax")(x))
+
+
+def fit(arrays, folder):
+    training.set_seeds(0)
+    model = tiny_cnn()
+    model.compile(
+        optimizer=training.make_optimizer(SETTINGS, len(arrays[1])),
+        loss="sparse_categorical_crossentropy",
+        metrics=["accuracy"],
+        jit_compile=False,
+    )
+    return model, training.fit(model, arrays, arrays, folder, SETTINGS)
+
+
+@pytest.fixture(scope="module")
+def whole(arrays, tmp_path_factory):
+    """A training without interruption: its folder, model and history."""
+    folder = tmp_path_factory.mktemp("whole")
+    model, history = fit(arrays, folder)
+    disk.unlock(folder)
+    return folder, model, history
+
+
+def assert_same_training(trained, whole):
+    (model, history), (_, expected, rows) = trained, whole
+    columns = rows.columns.drop("seconds")
+    pd.testing.assert_frame_equal(history[columns], rows[columns], check_exact=True)
+    for weights, others in zip(model.get_weights(), expected.get_weights(), strict=True):
+        assert np.array_equal(weights, others)
+
+
+@pytest.mark.parametrize("epoch", [1, 2])
+def test_a_resumed_training_equals_an_uninterrupted_one(
+    arrays, whole, tmp_path, epoch, monkeypatch, capsys
+):
+    save = resuming.save_weights
+
+    def interrupt(model, folder, kind, number):
+        save(model, folder, kind, number)
+        if (kind, number) == (resuming.BACKUP, epoch):
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("nbutils.models.history.save_weights", interrupt)
+        fit(arrays, tmp_path)
+    assert_same_training(fit(arrays, tmp_path), whole)
+    assert f"resumed after epoch {epoch}" in capsys.readouterr().out
+
+
+def test_a_kill_before_the_saving_costs_no_training(arrays, whole, tmp_path, capsys):
+    folder = Path(shutil.copytree(whole[0], tmp_path / "model"))
+    assert_same_training(fit(arrays, folder), whole)
+    printed = capsys.readouterr().out
+    assert "the training of 3 epochs was over" in printed and "loss" not in printed
+
+
+def zeros(file):
+    file.write_bytes(bytes(file.stat().st_size))
+
+
+def nothing(file):
+    file.write_bytes(b"")
+
+
+def half(file):
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+@pytest.mark.parametrize("damage", [zeros, nothing, half])
+@pytest.mark.parametrize("pattern", ["backup_*", "backup_3*", "best_*", "history.csv", "settings*"])
+def test_what_cannot_be_resumed_is_set_aside(arrays, whole, tmp_path, pattern, damage, capsys):
+    folder = Path(shutil.copytree(whole[0], tmp_path / "model"))
+    for file in (folder / "training").glob(pattern):
+        damage(file)
+    assert_same_training(fit(arrays, folder), whole)
+    assert "set aside" in capsys.readouterr().out
+    assert any(folder.rglob("damaged_*"))
+
+
+def test_a_kill_within_the_first_backup_starts_anew(arrays, whole, tmp_path, capsys):
+    folder = Path(shutil.copytree(whole[0], tmp_path / "model"))
+    for file in (folder / "training").glob("b*.h5"):
+        file.rename(file.with_name(f".12345678.{file.name}"))
+    assert_same_training(fit(arrays, folder), whole)
+    assert "training starts anew" in capsys.readouterr().out
+
+
+def test_what_a_new_model_makes_stale_goes_before_it_is_written(whole, tmp_path, monkeypatch):
+    stale = [tmp_path / name for name in runs.STALE_AFTER_TRAINING]
+    for file in stale:
+        file.write_text("of the model before")
+    monkeypatch.setattr(runs, "atomic_write", lambda path: pytest.fail(str(path)))
+    with pytest.raises(pytest.fail.Exception, match=r"model\.keras"):
+        training.save_model(whole[1], {"classes": ["a", "b"]}, tmp_path)
+    disk.unlock(tmp_path)
+    assert not [file for file in stale if file.exists()]
+
+
+@pytest.fixture
+def holder():
+    """Start another process that takes a folder; all are killed at the end."""
+    processes = []
+
+    def hold(folder):
+        code = (
+            "import sys, time; from pathlib import Path; from nbutils import disk; "
+            "disk.lock(Path(sys.argv[1])); print('taken', flush=True); time.sleep(600)"
+        )
+        command = [sys.executable, "-c", code, str(folder)]
+        processes.append(subprocess.Popen(command, stdout=subprocess.PIPE))
+        assert processes[-1].stdout.readline() == b"taken\n"
+        return processes[-1]
+
+    yield hold
+    for process in processes:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def test_the_second_process_is_told_who_has_the_folder(tmp_path, holder):
+    first = holder(tmp_path / "run")
+    (tmp_path / "run" / ".12345678.a.csv").touch()  # written half
+    with pytest.raises(UserError, match=f"run is in use by process {first.pid}: wait"):
+        disk.lock(tmp_path / "run")
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    with disk.locked(tmp_path / "run"):
+        assert [file.name for file in (tmp_path / "run").iterdir()] == [disk.LOCK]
+        disk.lock(tmp_path / "run")  # twice is once
+    with disk.locked(tmp_path / "run"):
+        pass
+
+
+def test_of_two_pipelines_inspections_or_trainings_one_declines(
+    arrays, trained, stand_in, outputs, holder
+):
+    place = outputs / "run"
+    holder(place)
+    with pytest.raises(UserError, match="is in use by process"):
+        pipeline.run("run", only="01")
+    with pytest.raises(UserError, match="is in use by process"):
+        batch.inspect([str(stand_in)], place, trained, processes=1)
+    with pytest.raises(UserError, match="is in use by process"):
+        fit(arrays, place)
+    assert [file.name for file in place.iterdir()] == [disk.LOCK]
+
+
+@pytest.mark.parametrize("number", sorted(disk.REASONS))
+def test_an_error_of_the_disk_is_a_sentence_and_the_old_file_stays(tmp_path, number):
+    file = tmp_path / "a.csv"
+    file.write_text("old")
+    with pytest.raises(UserError, match=r"a\.csv: .*: (make|give|use)"), runs.atomic_write(file):
+        raise OSError(number, os.strerror(number))
+    with pytest.raises(UserError, match=r"a\.csv: "), runs.atomic_write(file) as tmp:
+        tmp.write_text("half")
+        raise OSError(number, os.strerror(number), str(tmp))
+    assert file.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_other_errors_stay_what_they_are(tmp_path):
+    with pytest.raises(OSError, match="Input/output"), runs.atomic_write(tmp_path / "a"):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+@pytest.fixture
+def full(tmp_path):
+    """A disk of 256 kB."""
+    place = tmp_path / "full"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(place)]
+    if not shutil.which("mount") or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("no disk can be mounted here")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+def test_a_full_disk(full, arrays, trained, stand_in):
+    runs.write_json({"a": 1}, full / "a.json")
+    (full / "rest").write_bytes(bytes(180_000))
+    with pytest.raises(UserError, match=r"a\.json: the disk is full"):
+        runs.write_json({"a": "b" * 200_000}, full / "a.json")
+    assert runs.read_json(full / "a.json") == {"a": 1}
+    for write in (
+        lambda: fit(arrays, full / "model"),
+        lambda: batch.inspect([str(stand_in)], full / "inspection", trained, processes=1),
+        lambda: training.save_model(tiny_cnn(), {}, full / "other"),
+    ):
+        with pytest.raises(UserError, match="the disk is full"):
+            write()
+    disk.unlock(full / "other")
+    assert not [file for file in full.rglob(".*") if disk.TEMPORARY.fullmatch(file.name)]
+
+
+def test_a_full_output_is_a_sentence():
+    if not Path("/dev/full").exists():
+        pytest.skip("there is no full device here")
+    code = "from nbutils import cli; cli.main()"
+    command = [sys.executable, "-c", code, "run", "--help"]
+    with Path("/dev/full").open("w") as out:
+        done = subprocess.run(command, stdout=out, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 2
+    assert "the disk is full" in done.stderr and "Traceback" not in done.stderr
