@@ -8,7 +8,7 @@ IN_RUN := $(if $(RUN),--run $(RUN))
 UPLOADS := {'websocket_max_message_size': 536870912}
 
 # The recipe of the model that ships, and its copies that have never seen one class.
-RECIPE := -p MODEL mobilenet_v2 -p SIZE 200 -p FLAT_FIELD True -p CORRUPTION 1 -p BOX_WEIGHT 0.3 \
+RECIPE := -p MODEL mobilenet_v2 -p SIZE 200 -p FLAT_FIELD True -p CORRUPTION 1 \
   -p LEARNING_RATE 1e-3 -p FREEZE_BATCH_NORM False
 CLASSES := crazing inclusion patches pitted_surface rolled-in_scale scratches
 EMPTY :=
@@ -59,9 +59,9 @@ reference: setup
 	$(MAKE) open_set RUN=reference
 	$(STEEL) run --run reference --only 02,03,04,05
 	$(STEEL) run --run reference --only 02,03,04,05 $(RECIPE) -p EPOCHS 30 -p PATIENCE 50
-	$(STEEL) export reference/custom_cnn
-	$(STEEL) export reference/mobilenet_v2
-	$(STEEL) bench reference/mobilenet_v2
+	$(STEEL) export reference/custom_cnn --run reference
+	$(STEEL) export reference/mobilenet_v2 --run reference
+	$(STEEL) bench reference/mobilenet_v2 --run reference
 	$(STEEL) run --run reference --only 06 -p CNN_MODELS custom_cnn,custom_cnn_1,custom_cnn_2 \
 	  -p N_REPEATS 10 -p TRAIN_SIZES 5,10,20,50,100,240
 	$(STEEL) run --run reference --only 07 -p IMAGES_PER_CLASS 0
@@ -86,7 +86,8 @@ demo: setup
 	$(STEEL) demo --model $(MODEL) $(ARGS)
 
 streamlit: setup
-	$(BIN)/streamlit run nbutils/apps/streamlit_app.py --server.address 127.0.0.1 $(ARGS) -- --model $(MODEL)
+	$(BIN)/streamlit run nbutils/apps/streamlit_app.py --server.address 127.0.0.1 \
+	  --browser.gatherUsageStats false $(ARGS) -- --model $(MODEL)
 
 lint: setup
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports && $(BIN)/mypy

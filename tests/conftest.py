@@ -79,11 +79,11 @@ def fit_policy(predictor, split, folder):
     validation_images, validation_y = corruptions.with_corrupted_copies(
         images[held_out], y[held_out], strength=1.0, copies=2, seed=0
     )
-    probabilities, _ = predictor.forward(validation_images)
+    probabilities = predictor.forward(validation_images).probabilities
     temperature = calibration.fit_temperature(probabilities, validation_y)
     calibrated = calibration.temperature_scale(probabilities, temperature)
     curve = review.expected_cost(calibrated, validation_y, costs)
-    probabilities, embeddings = predictor.forward(images, tta_views=1)
+    probabilities, embeddings, _ = predictor.forward(images, tta_views=1)
     distances = novelty.held_out_distances(embeddings, y)
     thresholds = review.Thresholds(
         temperature,

@@ -52,7 +52,7 @@ def test_audit_counts(table):
     part[::2] = "test"
     copy = table.copy()
     clipped = {"clipped to their image": {"a.xml": 2}}
-    copy.attrs = {"skipped": {"x.png": "x.png is empty"}, "notes": [], "boxes": clipped}
+    copy.attrs = {"normal_classes": [], "skipped": {"x.png": "x.png is empty"}, "notes": [], "boxes": clipped}
     copy.at[1, "sha256"] = copy.at[0, "sha256"]
     copy.at[2, "boxes"] = [*copy.at[2, "boxes"], ("patches", 1, 1, 9, 9)]
     copy.at[3, "boxes"] = []

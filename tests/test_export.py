@@ -48,7 +48,7 @@ def test_decisions_are_the_same(exported, split):
 def test_one_image_is_predicted_as_among_many(exported, split):
     predictor = load_predictor(exported[0], "litert")
     images = datasets.read_images(split[::10], predictor.size)
-    together, _ = predictor.forward(images)
+    together = predictor.forward(images).probabilities
     alone = [predictor.forward([image])[0][0] for image in images]
     assert np.array(alone) == pytest.approx(together, abs=1e-5)
 

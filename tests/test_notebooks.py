@@ -31,7 +31,7 @@ STEPS = (  # notebook and its parameters; all others are the defaults
     (
         "02",
         {"NAME": HELD_OUT, "HELD_OUT_CLASS": "scratches", "SIZE": 32, "EPOCHS": 1}
-        | {"CORRUPTION": 0.5, "BOX_WEIGHT": 0.3, "TTA_VIEWS": 1},
+        | {"CORRUPTION": 0.5, "MAP_WEIGHT": 0.0, "TTA_VIEWS": 1},
     ),
     (
         "06",

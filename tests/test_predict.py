@@ -49,13 +49,13 @@ def test_one_by_one_and_together_agree(predictor, split):
 
 def test_augmented_predictions_are_means_over_the_eight_symmetries(predictor, split):
     images = datasets.read_images(split[:3], predictor.size)
-    augmented, embeddings = predictor.forward(images, tta_views=8)
+    augmented, embeddings, _ = predictor.forward(images, tta_views=8)
     turned = [np.rot90(images, quarter, axes=(1, 2)) for quarter in range(4)]
     views = [view for turn in turned for view in (turn, turn[:, :, ::-1])]
     single = [predictor.forward(view, tta_views=1) for view in views]
-    expected = np.mean([probabilities for probabilities, _ in single], axis=0)
+    expected = np.mean([outputs.probabilities for outputs in single], axis=0)
     assert augmented == pytest.approx(expected, abs=1e-6)
-    assert embeddings == pytest.approx(single[0][1], rel=1e-4, abs=1e-5)
+    assert embeddings == pytest.approx(single[0].embeddings, rel=1e-4, abs=1e-5)
 
 
 def test_a_prediction_as_a_row():

@@ -48,6 +48,7 @@ def summarize(table: pd.DataFrame, part: pd.Series, pairs: pd.DataFrame) -> dict
         "images_by_class": table["label"].value_counts().sort_index().to_dict(),
         "images_by_part": part.value_counts().to_dict(),
         "sizes": sizes.to_dict(),
+        "normal_classes": table.attrs["normal_classes"],
         "skipped": table.attrs["skipped"],
         "notes": table.attrs["notes"],
         "boxes": table.attrs["boxes"],

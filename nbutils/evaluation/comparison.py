@@ -21,7 +21,6 @@ from nbutils.runs import UserError
 from nbutils.runtime import keras, parallel_map
 
 LBP = "lbp_svm"
-STRENGTH = 0.1  # of each linear probe, as `linear_probe.make_probe` takes it
 ALPHA = 0.35  # width of mobilenet_v2
 N_TIMED = 48  # images that the time of features is measured on
 
@@ -87,9 +86,7 @@ def probe_candidate(name: str, table: pd.DataFrame, y: np.ndarray) -> Candidate:
     views = features.extract(extractor, datasets.read_images(table, extractor.input_shape[1]))
 
     def predict(fold: Fold) -> np.ndarray:
-        probe = linear_probe.fit(
-            linear_probe.make_probe(STRENGTH), views[fold.train], y[fold.train]
-        )
+        probe = linear_probe.fit(views[fold.train], y[fold.train])
         return linear_probe.predict_proba(probe, views[fold.test, :1]).argmax(axis=1)
 
     return predict
@@ -116,7 +113,7 @@ def cnn_candidate(table: pd.DataFrame, folder: Path, models: list[Path]) -> Cand
             name = f"{folder.name}_{fold.protocol}_{fold.n_per_class}_{fold.repeat}"
             predictor = _train(table.iloc[fold.train], folder.with_name(name), fold.repeat)
         images = datasets.read_images(table.iloc[fold.test], predictor.size)
-        return predictor.forward(images, tta_views=1)[0].argmax(axis=1)
+        return predictor.forward(images, tta_views=1).probabilities.argmax(axis=1)
 
     return predict
 
@@ -172,15 +169,16 @@ def measure_costs(
 def summarize(accuracy: pd.DataFrame, costs: pd.DataFrame) -> pd.DataFrame:
     """Join accuracies (`protocols.summarize`) and costs (`measure_costs`), one row a model.
 
-    Accuracy, low and high are by a protocol: the blocked one where the model took part in it, else
-    the fixed one. All accuracies are in `<protocol>_<images a class>`.
+    Accuracy, low, high and balanced accuracy are by a protocol: the blocked one where the model
+    took part in it, else the fixed one. All accuracies are in `<protocol>_<images a class>`.
     """
     wide = accuracy.pivot_table("accuracy", "model", ["protocol", "n_per_class"], sort=False)
     wide.columns = wide.columns.map("{0[0]}_{0[1]}".format)
     order = (protocols.BLOCKED, protocols.FIXED)
     ranked = pd.concat([accuracy[accuracy["protocol"] == protocol] for protocol in order])
     chosen = ranked.drop_duplicates("model").set_index("model")
-    return chosen[["accuracy", "low", "high", "protocol"]].join(costs).join(wide)
+    shown = ["accuracy", "low", "high", "balanced_accuracy", "protocol"]
+    return chosen[shown].join(costs).join(wide)
 
 
 def _pretrained(name: str, classes: int) -> keras.Model:
@@ -206,7 +204,7 @@ def _train(rows: pd.DataFrame, folder: Path, seed: int) -> Predictor:
     )
     training.fit(model, train, validation, folder, settings)
     shutil.rmtree(folder)
-    return export.keras_predictor(model, classes, networks.CUSTOM_CNN)
+    return export.keras_predictor(model, classes, name=networks.CUSTOM_CNN)
 
 
 def _save_probe(name: str, train: pd.DataFrame, y: np.ndarray, folder: Path) -> float:
@@ -220,7 +218,7 @@ def _save_probe(name: str, train: pd.DataFrame, y: np.ndarray, folder: Path) -> 
     features.compute(extractor, images[:N_TIMED])
     seconds = (time.perf_counter() - start) / len(images[:N_TIMED]) * len(images)
     start = time.perf_counter()
-    linear_probe.set_head(model, linear_probe.fit(linear_probe.make_probe(STRENGTH), views, y))
+    linear_probe.set_head(model, linear_probe.fit(views, y))
     seconds += time.perf_counter() - start
     training.save_model(model, {"model": name, "classes": classes}, folder)
     return seconds

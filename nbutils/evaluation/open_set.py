@@ -47,11 +47,11 @@ def novelty_scores(
         return body.predict(images, batch_size=32, verbose=0)
 
     def embeddings(images: np.ndarray) -> np.ndarray:
-        return predictor.forward(images, tta_views=1)[1]
+        return predictor.forward(images, tta_views=1).embeddings
 
     kernel, bias = head.get_weights()
     return {
-        "maximum softmax": lambda images: 1 - predictor.forward(images)[0].max(axis=1),
+        "maximum softmax": lambda images: 1 - predictor.forward(images).probabilities.max(axis=1),
         "energy": lambda images: -np.logaddexp.reduce(features(images) @ kernel + bias, axis=1),
         "neighbours of last features": _neighbor_distance(features, training_images),
         "neighbours of middle features": _neighbor_distance(embeddings, training_images),

@@ -1,6 +1,16 @@
-"""Defects that a network locates in an image."""
+"""Defects that a network locates: from the cells of its grid to a map and boxes."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+EXTRA = 5  # outputs of a cell beside the classes: quality of its box, and four distances
+MAX_LOG_DISTANCE = 4.0  # of a box's edge, in cells
+MAX_OVERLAP = 0.5  # of two boxes of a class, over their union; of more, the surer one stays
+MAX_CONTAINED = 0.7  # of a box, in a surer one of its class
+MAX_CANDIDATES = 100  # cells that are looked at
+MIN_CELLS = 2  # of a region, where boxes are drawn around regions
 
 
 @dataclass(frozen=True)
@@ -13,3 +23,137 @@ class Defect:
     ymin: float
     xmax: float
     ymax: float
+
+    @property
+    def area(self) -> float:
+        """Of the box, in square pixels."""
+        return (self.xmax - self.xmin) * (self.ymax - self.ymin)
+
+
+@dataclass(frozen=True)
+class CellDecoder:
+    """How the cells of a network are read."""
+
+    classes: Sequence[str]  # names, in the order of the logits
+    grid: int  # cells, side of the grid
+    threshold: float = 0.5  # confidence from which a defect counts
+    boxed: bool = True  # trained with boxes; else they are drawn around regions of the map
+    normal: Sequence[str] = ()  # classes that mean "no defect"
+
+    @property
+    def values(self) -> int:
+        """How many there are in the cells of an image."""
+        return self.grid**2 * (len(self.classes) + EXTRA)
+
+    def split(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the map, float32 (grid, grid, classes) in [0, 1], and the other outputs."""
+        cells = values.reshape(self.grid, self.grid, -1)
+        count = len(self.classes)
+        return _sigmoid(cells[..., :count]), cells[..., count:]
+
+    def defects(self, values: np.ndarray, threshold: float | None = None) -> list[Defect]:
+        """Find the defects of an image in its cells (float32), surest first.
+
+        Boxes are in shares of the image's width and height.
+        """
+        threshold = self.threshold if threshold is None else threshold
+        defect_map, extra = self.split(values)
+        if not self.boxed:
+            return self._regions(defect_map, threshold)
+        scores = np.sqrt(defect_map * _sigmoid(extra[..., :1]))
+        best = scores.max(axis=2)
+        rows, columns = np.nonzero(best >= threshold)
+        order = np.argsort(-best[rows, columns], kind="stable")[:MAX_CANDIDATES]
+        rows, columns = rows[order], columns[order]
+        distances = np.exp(np.clip(extra[rows, columns, 1:], -MAX_LOG_DISTANCE, MAX_LOG_DISTANCE))
+        x, y = columns + 0.5, rows + 0.5
+        edges = np.stack(
+            [x - distances[:, 0], y - distances[:, 1], x + distances[:, 2], y + distances[:, 3]], 1
+        )
+        boxes = np.clip(edges / self.grid, 0, 1)
+        labels = scores[rows, columns].argmax(axis=1)
+        return self._named(labels, best[rows, columns], boxes)
+
+    def defects_in(self, values: np.ndarray, shape: Sequence[int]) -> tuple[Defect, ...]:
+        """Find the defects of an image of a shape, height and width in pixels."""
+        height, width = shape
+        return tuple(to_pixels(each, 0, 0, width, height) for each in self.defects(values))
+
+    def _regions(self, defect_map: np.ndarray, threshold: float) -> list[Defect]:
+        """Draw boxes around the connected cells of each class that reach a threshold."""
+        labels, scores, boxes = [], [], []
+        for number in range(len(self.classes)):
+            of_class = defect_map[..., number]
+            regions = connected(of_class >= threshold)
+            for region in np.unique(regions[regions > 0]):
+                rows, columns = np.nonzero(regions == region)
+                if len(rows) >= MIN_CELLS:
+                    labels.append(number)
+                    scores.append(of_class[rows, columns].max())
+                    boxes.append([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
+        return self._named(labels, scores, np.reshape(boxes, (-1, 4)) / self.grid)
+
+    def _named(self, labels, scores, boxes: np.ndarray) -> list[Defect]:
+        each = zip(labels, scores, boxes.tolist(), strict=True)
+        defects = [Defect(self.classes[n], float(score), *box) for n, score, box in each]
+        return suppress(each for each in defects if each.label not in self.normal)
+
+
+def suppress(defects: Iterable[Defect], reach: float = 1.0) -> list[Defect]:
+    """Leave out those that overlap with, or lie in, a surer one of their class.
+
+    Only defects whose centres are less than twice `reach` apart are compared: the largest side of
+    a box.
+    """
+    kept: list[Defect] = []
+    near: dict[tuple, list[Defect]] = {}
+    for defect in sorted(defects, key=lambda each: -each.confidence):
+        row = int((defect.ymin + defect.ymax) / 2 // reach)
+        column = int((defect.xmin + defect.xmax) / 2 // reach)
+        around = ((row + i, column + j) for i in (-1, 0, 1) for j in (-1, 0, 1))
+        if not any(_is_same(defect, surer) for place in around for surer in near.get(place, ())):
+            kept.append(defect)
+            near.setdefault((row, column), []).append(defect)
+    return kept
+
+
+def _is_same(defect: Defect, surer: Defect) -> bool:
+    if defect.label != surer.label:
+        return False
+    width = min(defect.xmax, surer.xmax) - max(defect.xmin, surer.xmin)
+    height = min(defect.ymax, surer.ymax) - max(defect.ymin, surer.ymin)
+    if width <= 0 or height <= 0:
+        return False
+    common = width * height
+    union = defect.area + surer.area - common
+    return common > MAX_OVERLAP * union or common > MAX_CONTAINED * defect.area
+
+
+def to_pixels(defect: Defect, left: float, top: float, width: float, height: float) -> Defect:
+    """Return a defect of a window, given in shares of it, in pixels of the whole image."""
+    return replace(
+        defect,
+        xmin=left + defect.xmin * width,
+        ymin=top + defect.ymin * height,
+        xmax=left + defect.xmax * width,
+        ymax=top + defect.ymax * height,
+    )
+
+
+def connected(mask: np.ndarray) -> np.ndarray:
+    """Number the connected regions of a mask, bool (rows, columns), diagonals included.
+
+    Returns int (rows, columns): 0 outside, else the highest place in the region.
+    """
+    regions = np.where(mask, np.arange(1, mask.size + 1).reshape(mask.shape), 0)
+    while True:
+        padded = np.pad(regions, 1)
+        shifted = np.lib.stride_tricks.sliding_window_view(padded, (3, 3))
+        grown = np.where(mask, shifted.max(axis=(2, 3)), 0)
+        if (grown == regions).all():
+            return regions
+        regions = grown
+
+
+def _sigmoid(values: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-np.clip(values, -30, 30)))

@@ -90,8 +90,10 @@ class Explainer:
 
     @cached_property
     def _loaded(self) -> tuple:
+        from nbutils.models.defect_head import classifier
+
         predictor = load_predictor(self.model, "keras")
-        return predictor, explainer(predictor.model)
+        return predictor, explainer(classifier(predictor.model))
 
 
 def _library_method(model: "keras.Model", method: str) -> tuple[Callable, int]:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,42 +13,36 @@ from nbutils import runs
 from nbutils.data import datasets, splits
 from nbutils.inference.litert import LiteRTNetwork
 from nbutils.inference.predictor import BACKENDS, Predictor, load_predictor
-from nbutils.models import networks
+from nbutils.models import defect_head, networks
 from nbutils.models.layers import PowerNormalization
 from nbutils.runtime import keras, tf
 from nbutils.uncertainty.calibration import calibration_metrics
-from nbutils.uncertainty.review import ReviewPolicy
 
-ops = keras.ops
+layers, ops = keras.layers, keras.ops
 
 
-def with_embedding(model: keras.Model) -> keras.Model:
-    """Return the network whose output is one row an image: probabilities, then the embedding.
+def in_one_row(model: keras.Model) -> keras.Model:
+    """Return the network whose output is one row an image: probabilities, embedding, cells.
 
     The embedding is what novelty is measured in: mean and deviation of the channels in the middle
-    of the network.
+    of the network. Cells are there if the network has a head for them.
     """
-    maps = model.get_layer(networks.middle_maps(model)).output
+    maps = model.get_layer(networks.middle_maps(defect_head.classifier(model))).output
     moments = [ops.mean(maps, axis=(1, 2)), ops.std(maps, axis=(1, 2))]
     embedding = PowerNormalization()(ops.concatenate(moments, axis=-1))
-    return keras.Model(model.inputs, ops.concatenate([model.outputs[0], embedding], axis=-1))
+    cells = [layers.Flatten()(output) for output in model.outputs[1:]]
+    return keras.Model(model.inputs, ops.concatenate([model.outputs[0], embedding, *cells], -1))
 
 
-def keras_predictor(
-    model: keras.Model,
-    classes: Sequence[str],
-    name: str,
-    tta_views: int = 1,
-    policy: ReviewPolicy | None = None,
-) -> Predictor:
-    """Make a predictor of a Keras model; arguments as `Predictor` takes them."""
-    network = partial(map, with_embedding(model).predict_on_batch)
-    return Predictor(network, classes, name, model.input_shape[1], tta_views, policy, model)
+def keras_predictor(model: keras.Model, classes: Sequence[str], **facts: Any) -> Predictor:
+    """Make a predictor of a Keras model; the facts are the other fields of `Predictor`."""
+    network = partial(map, in_one_row(model).predict_on_batch)
+    return Predictor(network, classes, size=model.input_shape[1], model=model, **facts)
 
 
 def to_litert(predictor: Predictor, file: Path) -> Predictor:
     """Write a Keras predictor's network to a `.tflite` file; return the predictor that runs it."""
-    write_litert(with_embedding(predictor.model), file)
+    write_litert(in_one_row(predictor.model), file)
     return replace(predictor, network=LiteRTNetwork(file).map)
 
 
@@ -82,6 +77,7 @@ def export(model: Path) -> pd.DataFrame:
     predictor = load_predictor(model, "keras")
     split = splits.read_split(model.parent)
     split = split[split["label"].isin(predictor.classes)]  # one may have been held out of training
+    (model / runs.EXPORT).unlink(missing_ok=True)  # it is of the file before
     to_litert(predictor, model / runs.LITERT_MODEL)
     table = compare(model, split[split["part"] == "test"])
     runs.write_csv(table, model / runs.EXPORT)

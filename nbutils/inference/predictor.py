@@ -4,14 +4,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import compress, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from nbutils import runs
 from nbutils.artefacts import UNPACKING, check_archive, damaged, read_card
-from nbutils.data.images import resize, symmetries, to_array
-from nbutils.inference.defects import Defect
+from nbutils.data.images import decode, resize, symmetries
+from nbutils.inference import strips, windows
+from nbutils.inference.defects import CellDecoder, Defect
 from nbutils.runs import UserError
 from nbutils.uncertainty.review import ReviewPolicy, load_policy
 
@@ -20,12 +21,22 @@ BACKENDS = {"keras": runs.KERAS_MODEL, "litert": runs.LITERT_MODEL}  # backend -
 BATCH_SIZE = 8  # images that stay in a processor's cache between layers
 NO_POLICY = (f"the model has no thresholds to review it by: run {runs.WRITTEN_BY[runs.REVIEW]}",)
 REBUILDING = (*UNPACKING, TypeError, AttributeError, LookupError, ArithmeticError, AssertionError)
+NO_DEFECT = "no_defect"  # label of an image whose map shows none
+GROUP = 64  # images, or windows of one, whose outputs are held at once
 SEPARATOR = "; "  # between the reasons, and the members of a prediction set, of a row
 
 
 # From batches of images (n, size, size, 1) in [0, 255] to their outputs, in order: a row for each
-# image, probabilities, then the embedding (`export.with_embedding`).
+# image, probabilities, then the embedding, then the cells (`export.in_one_row`).
 Network = Callable[[Iterable[np.ndarray]], Iterator[np.ndarray]]
+
+
+class Outputs(NamedTuple):
+    """The output of a network for some images, before calibration."""
+
+    probabilities: np.ndarray  # float (images, classes)
+    embeddings: np.ndarray  # float32 (images, dimensions)
+    cells: np.ndarray  # float32 (images, values), as `CellDecoder` reads them; empty without
 
 
 @dataclass(frozen=True)
@@ -39,15 +50,21 @@ class Prediction:
     risk: float = 1.0  # estimated probability that accepting it is a mistake
     defect_map: np.ndarray | None = None  # float32 (rows, columns, classes) in [0, 1]
     defects: tuple[Defect, ...] = ()  # surest first
+    is_empty: bool = False  # the map shows no defect
+    is_novel: bool = False  # unlike the training images
 
     @property
     def label(self) -> str:
-        """The most probable class."""
+        """The most probable class, or `NO_DEFECT`."""
+        if self.is_empty:
+            return NO_DEFECT
         return max(self.probabilities, key=self.probabilities.__getitem__)
 
     @property
     def confidence(self) -> float:
-        """The probability of that class, in [0, 1]."""
+        """The probability of that class, in [0, 1]; without a defect, how empty the map is."""
+        if self.is_empty:
+            return 1.0 if self.defect_map is None else 1 - float(self.defect_map.max())
         return self.probabilities[self.label]
 
     @property
@@ -105,6 +122,9 @@ class Predictor:
     tta_views: int = 1
     policy: ReviewPolicy | None = None  # calibrates and reviews; without, all is reviewed
     model: Any = None  # the Keras model behind the network, for activation maps
+    decoder: CellDecoder | None = None  # of the network's cells, if it has some
+    image_size: tuple[int, int] | None = None  # pixels, height and width of the training images
+    scale: float = 1.0  # that images are enlarged by to be as those of training
 
     def predict(
         self, images: Sequence[bytes], names: Sequence[str] | None = None
@@ -115,25 +135,57 @@ class Predictor:
         `image 2`, ...
         """
         names = names or [f"image {number}" for number in range(1, len(images) + 1)]
-        return self.predict_arrays(
-            to_array(data, self.size, name) for data, name in zip(images, names, strict=True)
-        )
+        grays = (decode(data, name) for data, name in zip(images, names, strict=True))
+        return list(self.predict_images(grays))
+
+    def predict_image(self, gray: np.ndarray) -> Prediction:
+        """Classify one image, uint8 (height, width) of any size."""
+        return next(self.predict_images([gray]))
+
+    def predict_images(self, grays: Iterable[np.ndarray]) -> Iterator[Prediction]:
+        """Classify images, uint8 (height, width) of any size, in order."""
+        return (prediction for prediction, _ in self.predict_and_embed(grays))
+
+    def predict_and_embed(
+        self, grays: Iterable[np.ndarray]
+    ) -> Iterator[tuple[Prediction, np.ndarray]]:
+        """Classify images as `predict_images`; return also the embedding, float32, of each.
+
+        Those larger than the training images are judged at their own scale, in windows.
+        """
+        images: list[np.ndarray] = []
+        shapes: list[tuple[int, int]] = []
+        for gray in grays:
+            is_large = self._is_large(gray)
+            if not is_large:
+                images.append(self.fit(gray))
+                shapes.append((gray.shape[0], gray.shape[1]))
+            if is_large or len(images) == GROUP:
+                yield from self._predict_together(images, shapes)
+                images, shapes = [], []
+            if is_large:
+                yield strips.predict(self, gray)
+        yield from self._predict_together(images, shapes)
+
+    def _predict_together(
+        self, images: Sequence[np.ndarray], shapes: Sequence[tuple[int, int]]
+    ) -> Iterator[tuple[Prediction, np.ndarray]]:
+        outputs = self.forward(images)
+        yield from zip(self.to_predictions(outputs, shapes), outputs.embeddings, strict=True)
+
+    def fit(self, gray: np.ndarray) -> np.ndarray:
+        """Resize an image, uint8 (height, width), to the input of the network."""
+        return resize(gray, self.size)
 
     def predict_arrays(self, images: Iterable[np.ndarray]) -> list[Prediction]:
         """Classify images, uint8 (size, size, 1) each; they are taken as the network needs them."""
-        return self.to_predictions(*self.forward(images))
+        return self.to_predictions(self.forward(images))
 
-    def predict_image(self, gray: np.ndarray) -> Prediction:
-        """Classify one image, uint8 (height, width)."""
-        return self.predict_arrays([resize(gray, self.size)])[0]
-
-    def forward(
-        self, images: Iterable[np.ndarray], tta_views: int | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def forward(self, images: Iterable[np.ndarray], tta_views: int | None = None) -> Outputs:
         """Return the output of the network for images, uint8 (size, size, 1), before calibration.
 
-        It is probabilities, float (images, classes), means over the views (by default those of the
-        predictor), and embeddings of the images as they are, float32 (images, dimensions).
+        Probabilities are means over the views, by default those of the predictor; embeddings and
+        cells are those of the images as they are.
         """
         views = tta_views or self.tta_views
         batches = (
@@ -143,30 +195,70 @@ class Predictor:
         outputs = [rows.reshape(views, len(rows) // views, -1) for rows in self.network(batches)]
         count = len(self.classes)
         if not outputs:
-            return np.empty((0, count)), np.empty((0, 0), np.float32)
+            return Outputs(np.empty((0, count)), *np.empty((2, 0, 0), np.float32))
         means = [rows[..., :count].mean(axis=0, dtype=float) for rows in outputs]
         probabilities = np.concatenate(means)
-        embeddings = np.concatenate([rows[0, :, count:] for rows in outputs])
-        return probabilities / probabilities.sum(axis=1, keepdims=True), embeddings
+        others = np.concatenate([rows[0, :, count:] for rows in outputs])
+        width = others.shape[1] - (self.decoder.values if self.decoder else 0)
+        probabilities /= probabilities.sum(axis=1, keepdims=True)
+        return Outputs(probabilities, others[:, :width], others[:, width:])
 
-    def to_predictions(self, probabilities: np.ndarray, embeddings: np.ndarray) -> list[Prediction]:
-        """Turn the output of `forward` into predictions."""
-        if not len(probabilities):
+    def to_predictions(
+        self, outputs: Outputs, shapes: Sequence[tuple[int, int]] | None = None
+    ) -> list[Prediction]:
+        """Turn the output of `forward` into predictions.
+
+        Defects are in pixels of images of these shapes, height and width each, by default those of
+        the network's input.
+        """
+        if not len(outputs.probabilities):
             return []
+        shapes = shapes or [(self.size, self.size)] * len(outputs.probabilities)
+        located = map(self._locate, outputs.cells, shapes)
         if not self.policy:
-            return [Prediction(self._by_class(row)) for row in probabilities]
-        each = self.policy.assess(probabilities, embeddings)
-        columns = (each.probabilities, each.novelty, each.prediction_sets, each.reasons)
+            rows = zip(outputs.probabilities, located, strict=True)
+            return [Prediction(self._by_class(row), **where) for row, where in rows]
+        each = self.policy.assess(outputs.probabilities, outputs.embeddings)
         return [
             Prediction(
-                self._by_class(row),
-                float(novelty),
-                tuple(compress(self.classes, inside)),
-                reasons,
-                1.0 if reasons else 1 - float(row.max()),
+                self._by_class(each.probabilities[index]),
+                float(each.novelty[index]),
+                tuple(compress(self.classes, each.prediction_sets[index])),
+                each.reasons[index],
+                float(each.risk[index]),
+                is_novel=bool(each.is_novel[index]),
+                **where,
             )
-            for row, novelty, inside, reasons in zip(*columns, strict=True)
+            for index, where in enumerate(located)
         ]
+
+    def _locate(self, cells: np.ndarray, shape: tuple[int, int]) -> dict[str, Any]:
+        """Return the map and the defects of an image, as fields of its prediction."""
+        if not self.decoder:
+            return {}
+        defects = self.decoder.defects_in(cells, shape)
+        return {"defect_map": self.decoder.split(cells)[0], "defects": defects}
+
+    def sample(self, gray: np.ndarray) -> np.ndarray:
+        """Return an image as the network sees it, or the middle of it if it is large."""
+        if self._is_large(gray):
+            (height, width), (window_height, window_width) = gray.shape, self.window
+            top = max(height - window_height, 0) // 2
+            left = max(width - window_width, 0) // 2
+            gray = gray[top : top + window_height, left : left + window_width]
+        return self.fit(gray)
+
+    def _is_large(self, gray: np.ndarray) -> bool:
+        """Tell whether an image is cut into windows: never if the scale of training is unknown."""
+        if self.image_size is None:
+            return False
+        return self.scale != 1 or windows.is_large(gray.shape, self.window)
+
+    @property
+    def window(self) -> tuple[int, int]:
+        """Height and width of the training images, in pixels of the images that are given."""
+        height, width = self.image_size or (self.size, self.size)
+        return max(round(height / self.scale), 1), max(round(width / self.scale), 1)
 
     def _by_class(self, row: np.ndarray) -> dict[str, float]:
         return dict(zip(self.classes, row.tolist(), strict=True))
@@ -187,7 +279,10 @@ def load_predictor(model: str | Path | None = None, backend: str | None = None) 
     if policy and len(policy.gaussians.centers) != len(classes):
         raise damaged(folder / runs.NOVELTY, f"{runs.MODEL_CARD} names {len(classes)} classes")
     load = _load_litert if backend == "litert" else _load_keras
-    return load(file, classes, runs.model_name(folder), tta_views, policy)
+    facts: dict[str, Any] = {"name": runs.model_name(folder), "policy": policy}
+    facts |= {"tta_views": tta_views, "decoder": make_decoder(card)}
+    facts["image_size"] = tuple(card["image_size"]) if card.get("image_size") else None
+    return load(file, classes, **facts)
 
 
 def find_backend(model: Path, backend: str | None = None) -> str:
@@ -210,22 +305,30 @@ def batched(items: Iterable, size: int) -> Iterator[list]:
         yield batch
 
 
-def _load_litert(
-    file: Path, classes: Sequence[str], name: str, tta_views: int, policy
-) -> Predictor:
+def make_decoder(card: dict[str, Any]) -> CellDecoder | None:
+    """Return what reads the cells of a network, by its `model.json`; None if it has none."""
+    if not card.get("grid"):
+        return None
+    return CellDecoder(
+        card["classes"], card["grid"], card["defect_threshold"], card["boxed"], card["normal"]
+    )
+
+
+def _load_litert(file: Path, classes: Sequence[str], **facts: Any) -> Predictor:
     from nbutils.inference.litert import LiteRTNetwork
 
-    network = LiteRTNetwork(file)
-    width = policy.gaussians.centers.shape[1] if policy else network.width - len(classes)
-    if width < 1 or network.width != len(classes) + width:
+    network, policy, decoder = LiteRTNetwork(file), facts["policy"], facts["decoder"]
+    known = len(classes) + (decoder.values if decoder else 0)
+    width = policy.gaussians.centers.shape[1] if policy else network.width - known
+    if width < 1 or network.width != known + width:
         raise UserError(
             f"{file} does not fit {runs.MODEL_CARD} and {runs.NOVELTY} beside it: "
-            f"write it again by steel export {name}"
+            f"write it again by steel export {facts['name']}"
         )
-    return Predictor(network.map, classes, name, network.size, tta_views, policy)
+    return Predictor(network.map, classes, size=network.size, **facts)
 
 
-def _load_keras(file: Path, classes: Sequence[str], name: str, tta_views: int, policy) -> Predictor:
+def _load_keras(file: Path, classes: Sequence[str], **facts: Any) -> Predictor:
     from nbutils.inference.export import keras_predictor
     from nbutils.models import layers  # noqa: F401  registers the project's own
     from nbutils.runtime import keras
@@ -236,9 +339,10 @@ def _load_keras(file: Path, classes: Sequence[str], name: str, tta_views: int, p
         model = keras.saving.load_model(file, compile=False, safe_mode=True)
     except REBUILDING as error:
         raise damaged(file, f"it cannot be loaded, {type(error).__name__}: {error}") from error
-    if len(classes) != model.output_shape[-1]:
+    count = model.outputs[0].shape[-1]
+    if len(classes) != count:
         raise UserError(
-            f"{file} has {model.output_shape[-1]} classes, but {runs.MODEL_CARD} beside it names "
+            f"{file} has {count} classes, but {runs.MODEL_CARD} beside it names "
             f"{len(classes)}: {cure}"
         )
-    return keras_predictor(model, classes, name, tta_views, policy)
+    return keras_predictor(model, classes, **facts)

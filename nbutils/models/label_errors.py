@@ -7,10 +7,9 @@ from cleanlab.rank import get_label_quality_scores
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from threadpoolctl import threadpool_limits
 
-from nbutils.models.linear_probe import make_probe
+from nbutils.models.linear_probe import LinearProbe
 
 N_FOLDS = 10
-STRENGTH = 0.1  # of the probe
 
 
 def out_of_fold(features: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -33,9 +32,7 @@ def out_of_fold(features: np.ndarray, y: np.ndarray) -> np.ndarray:
     n_folds = min(N_FOLDS, int(np.bincount(y).min()))
     folds = StratifiedKFold(n_folds, shuffle=True, random_state=0)
     with threadpool_limits(1, "blas"):  # more would wait for one another
-        return cross_val_predict(
-            make_probe(STRENGTH), features, y, cv=folds, method="predict_proba"
-        )
+        return cross_val_predict(LinearProbe(), features, y, cv=folds, method="predict_proba")
 
 
 def rank(probabilities: np.ndarray, y: np.ndarray) -> pd.DataFrame:

@@ -45,6 +45,21 @@ class PowerNormalization(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="nbutils")
+class Moments(keras.layers.Layer):
+    """Pool feature maps to the mean and the standard deviation of each channel.
+
+    (batch, rows, columns, channels) becomes (batch, 2 * channels). They describe a texture,
+    wherever it lies.
+    """
+
+    def call(self, maps):
+        """Join the means and the deviations; the root has a slope at zero."""
+        means = ops.mean(maps, axis=(1, 2), keepdims=True)
+        variances = ops.mean(ops.square(maps - means), axis=(1, 2))
+        return ops.concatenate([means[:, 0, 0], ops.sqrt(variances + 1e-6)], axis=-1)
+
+
+@keras.saving.register_keras_serializable(package="nbutils")
 class FlatField(keras.layers.Layer):
     """Make three channels: the image, the image standardised, and flat-field corrected.
 

@@ -1,77 +1,91 @@
-"""Linear probe: logistic regression on features of a frozen backbone, folded into its head."""
+"""Linear probe: discriminant analysis on features of a frozen backbone, folded into its head."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
-from sklearn.linear_model import LogisticRegression
+from scipy import linalg, optimize
+from scipy.special import softmax
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.covariance import ledoit_wolf
 from sklearn.metrics import log_loss
-from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 if TYPE_CHECKING:
     import keras
 
-STRENGTHS = (1e-2, 1e-1, 1.0, 10.0)  # inverse regularisation to choose from
+LOG_TEMPERATURES = (0.0, 3.0)  # bounds of the natural logarithm: a probe is never made surer
 
 
-def make_probe(strength: float) -> Pipeline:
-    """Build the probe: standardise each feature, then logistic regression.
+class LinearProbe(ClassifierMixin, BaseEstimator):
+    """Linear discriminant analysis of standardised features, whose covariance is shrunk.
 
-    Parameters
-    ----------
-    strength
-        Inverse of the L2 regularisation, C of scikit-learn.
+    The classes share one covariance within them, shrunk as Ledoit and Wolf (Journal of Multivariate
+    Analysis 88, 2004) estimate it from the images themselves: nothing is left to choose, and five
+    images a class are enough. All classes are taken to be equally frequent, so that a rare one is
+    not given up for a common one. (scikit-learn's own would shrink the covariance of each class by
+    itself.)
+
+    After `fit` it has kernel_ (channels, classes) and bias_ of one dense layer, and classes_.
     """
-    return make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=500))
+
+    def fit(self, features: np.ndarray, y: np.ndarray) -> Self:
+        """Fit to features, (rows, channels), and their class numbers."""
+        scaler = StandardScaler()
+        x = scaler.fit_transform(np.asarray(features, np.float32))
+        self.classes_, y = np.unique(y, return_inverse=True)
+        means = np.stack([x[y == number].mean(axis=0) for number in range(len(self.classes_))])
+        covariance, _ = ledoit_wolf(x - means[y], assume_centered=True)
+        kernel = linalg.solve(covariance.astype(float), means.T.astype(float), assume_a="pos")
+        bias = -(means.T * kernel).sum(axis=0) / 2
+        self.kernel_ = kernel / scaler.scale_[:, np.newaxis]
+        self.bias_ = bias - scaler.mean_ @ self.kernel_
+        return self
+
+    def predict_proba(self, features: np.ndarray) -> np.ndarray:
+        """Return probabilities (rows, classes) of features (rows, channels)."""
+        return softmax(features @ self.kernel_ + self.bias_, axis=1)
 
 
-def fit(probe: Pipeline, features: np.ndarray, y: np.ndarray) -> Pipeline:
-    """Fit a probe to features in all their views.
+def fit(features: np.ndarray, y: np.ndarray) -> LinearProbe:
+    """Fit a probe to features in all their views, each view an image of its own.
 
     Parameters
     ----------
-    probe
-        As `make_probe` builds it.
     features
         As `inference.features.extract` returns them: (images, views, channels).
     y
         Class numbers (int), one an image.
     """
-    return probe.fit(np.concatenate(features), np.repeat(y, features.shape[1]))
+    return LinearProbe().fit(np.concatenate(features), np.repeat(y, features.shape[1]))
 
 
-def predict_proba(probe: Pipeline, features: np.ndarray) -> np.ndarray:
+def predict_proba(probe: LinearProbe, features: np.ndarray) -> np.ndarray:
     """Return a probe's probabilities averaged over the views given: (images, classes)."""
     flat = probe.predict_proba(np.concatenate(features))
     return flat.reshape(*features.shape[:2], -1).mean(axis=1)
 
 
-def select(
-    features: np.ndarray, y: np.ndarray, validation_features: np.ndarray, validation_y: np.ndarray
-) -> tuple[float, Pipeline]:
-    """Return the strength, of `STRENGTHS`, with the least validation loss, and its probe.
+def calibrate(probe: LinearProbe, features: np.ndarray, y: np.ndarray) -> float:
+    """Divide a probe's logits by the temperature with the least loss on images held out.
 
-    Arguments are those of `fit`; validation may have fewer views, those averaged at prediction.
+    The views of an image are alike, which makes a probe that was fitted to them too sure.
+
+    Arguments are those of `fit`, with the views that are averaged at prediction. Returns the
+    temperature.
     """
-    probes = {strength: fit(make_probe(strength), features, y) for strength in STRENGTHS}
-    losses = {
-        strength: log_loss(validation_y, predict_proba(probe, validation_features))
-        for strength, probe in probes.items()
-    }
-    best = min(losses, key=losses.__getitem__)
-    return best, probes[best]
+    views = features.reshape(-1, features.shape[-1])
+    logits = (views @ probe.kernel_ + probe.bias_).reshape(*features.shape[:2], -1)
+    classes = range(logits.shape[-1])
+
+    def loss(logarithm: float) -> float:
+        return log_loss(y, softmax(logits / np.exp(logarithm), -1).mean(axis=1), labels=classes)
+
+    best = optimize.minimize_scalar(loss, bounds=LOG_TEMPERATURES, method="bounded")
+    temperature = float(np.exp(best.x))
+    probe.kernel_, probe.bias_ = probe.kernel_ / temperature, probe.bias_ / temperature
+    return temperature
 
 
-def set_head(model: "keras.Model", probe: Pipeline) -> None:
+def set_head(model: "keras.Model", probe: LinearProbe) -> None:
     """Put a probe into the `probabilities` layer of a `networks.pretrained`."""
-    model.get_layer("probabilities").set_weights(_as_dense(probe))
-
-
-def _as_dense(probe: Pipeline) -> list[np.ndarray]:
-    """Fold a probe into the kernel (channels, classes) and bias of one dense layer."""
-    scaler, regression = probe[0], probe[1]
-    kernel, bias = regression.coef_.T, regression.intercept_
-    if kernel.shape[1] == 1:  # two classes share one column
-        kernel, bias = np.hstack([-kernel / 2, kernel / 2]), np.hstack([-bias / 2, bias / 2])
-    kernel = kernel / scaler.scale_[:, np.newaxis]
-    return [kernel, bias - scaler.mean_ @ kernel]
+    model.get_layer("probabilities").set_weights([probe.kernel_, probe.bias_])

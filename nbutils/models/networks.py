@@ -1,7 +1,7 @@
 """Networks from images to class probabilities, with augmentation and scaling inside."""
 
 from nbutils.models import backbones
-from nbutils.models.layers import FlatField, PowerNormalization, RandomSymmetry
+from nbutils.models.layers import FlatField, Moments, PowerNormalization, RandomSymmetry
 from nbutils.runs import UserError
 from nbutils.runtime import keras
 
@@ -10,6 +10,8 @@ CUSTOM_CNN = "custom_cnn"
 SIZES = {CUSTOM_CNN: 128, backbones.LITE0: 200}  # pixels, side of the input; all others:
 PRETRAINED_SIZE = 224
 FILTERS = (16, 32, 64, 128, 192)  # of the custom CNN's blocks
+LEVELS = 3  # grids of feature maps that are joined
+FINEST = 8  # pixels that a point of the finest of them stands for
 
 
 def default_name(data: str) -> str:
@@ -134,7 +136,8 @@ def pretrained(
     Returns
     -------
     Uncompiled functional model: (batch, size, size, 1) in [0, 255] to softmax probabilities. The
-    layer `features` is the input of the head.
+    layer `features` is the input of the head: the pooled last feature maps, which know classes of
+    things, and mean and deviation of finer ones, which know texture.
     """
     image = keras.Input((size, size, 1), name="image")
     x = RandomSymmetry(seed=seed, name="augmentation")(image)
@@ -142,9 +145,12 @@ def pretrained(
         x = FlatField(name="three_channels")(x)
     else:
         x = layers.Concatenate(name="three_channels")([x, x, x])
-    x = backbones.apply_backbone(name, x, alpha, weights)
-    x = layers.GlobalAveragePooling2D(name="pool")(x)
-    x = PowerNormalization(name="features")(x)
+    maps = backbones.apply_backbone(name, x, alpha, weights)
+    pooled = [layers.GlobalAveragePooling2D(name="pool")(maps)]
+    for layer in pyramid(keras.Model(image, maps)):
+        if side(layer) > maps.shape[1]:
+            pooled.append(Moments(name=f"moments_{side(layer)}")(layer.output))
+    x = PowerNormalization(name="features")(layers.Concatenate(name="pooled")(pooled))
     x = layers.Dropout(0.2, seed=seed, name="dropout")(x)
     probabilities = layers.Dense(classes, activation="softmax", name="probabilities")(x)
     model = keras.Model(image, probabilities, name=name)
@@ -161,14 +167,14 @@ def feature_extractor(model: keras.Model) -> keras.Model:
 
 def last_maps(model: keras.Model) -> str:
     """Return the name of the last layer of feature maps, on the coarsest grid."""
-    return _activations(model)[-1].name
+    return activations(model)[-1].name
 
 
 def finer_maps(model: keras.Model) -> str:
     """Return the name of the last layer whose maps are at least twice as fine as the last ones."""
-    activations = _activations(model)
-    finer = [layer for layer in activations if _side(layer) >= 2 * _side(activations[-1])]
-    return (finer or activations)[-1].name
+    all_maps = activations(model)
+    finer = [layer for layer in all_maps if side(layer) >= 2 * side(all_maps[-1])]
+    return (finer or all_maps)[-1].name
 
 
 def middle_maps(model: keras.Model) -> str:
@@ -176,13 +182,26 @@ def middle_maps(model: keras.Model) -> str:
 
     These maps describe texture, and not yet classes.
     """
-    activations = _activations(model)
-    side = min(map(_side, activations), key=lambda side: abs(side - model.input_shape[1] / 16))
-    of_side = [layer for layer in activations if _side(layer) == side]
+    all_maps = activations(model)
+    grid = min(map(side, all_maps), key=lambda each: abs(each - model.input_shape[1] / 16))
+    of_side = [layer for layer in all_maps if side(layer) == grid]
     return of_side[len(of_side) // 2].name
 
 
-def _activations(model: keras.Model) -> list:
+def pyramid(model: keras.Model) -> list:
+    """Return the widest, last layer of feature maps on each grid, from coarse to fine.
+
+    They are the grids of up to an eighth of the image's side, three at most.
+    """
+    by_side: dict[int, list] = {}
+    for layer in activations(model):
+        by_side.setdefault(side(layer), []).append(layer)
+    finest = -(-model.input_shape[1] // FINEST)
+    grids = sorted(grid for grid in by_side if grid <= finest)[-LEVELS:]
+    return [max(reversed(by_side[grid]), key=lambda each: each.output.shape[-1]) for grid in grids]
+
+
+def activations(model: keras.Model) -> list:
     """Return the layers of feature maps: the activations, or convolutions if there are none."""
     for kinds in ((layers.ReLU, layers.Activation), layers.Conv2D):
         found = [layer for layer in model.layers if isinstance(layer, kinds) and _has_maps(layer)]
@@ -195,5 +214,6 @@ def _has_maps(layer) -> bool:
     return len(layer.output.shape) == 4
 
 
-def _side(layer) -> int:
+def side(layer) -> int:
+    """Return the side of a layer's maps in points."""
     return layer.output.shape[1]

@@ -1,18 +1,25 @@
 """Train a model so that an interruption costs one epoch at most."""
 
 import hashlib
-import json
 import platform
 import shutil
+from contextlib import ExitStack
+from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from nbutils import runs
+from nbutils import disk, runs
+from nbutils.data import cells
+from nbutils.data.cells import Samples
 from nbutils.data.corruptions import random_corruption
-from nbutils.models.history import Arrays, HistoryCheckpoint, best_epoch
+from nbutils.models import defect_head, resuming
+from nbutils.models.defect_head import DefectTrainer
+from nbutils.models.history import Arrays, HistoryCheckpoint
 from nbutils.models.networks import CUSTOM_CNN
+from nbutils.models.resuming import EpochDraws
 from nbutils.runs import UserError
 from nbutils.runtime import keras, tf
 
@@ -22,7 +29,9 @@ COMMON_SETTINGS = {
     "patience": 15,
     "head": False,
     "corruption": 0.0,
-    "box_weight": 0.0,
+    "map_weight": 1.0,
+    "mosaics": 0.0,
+    "head_epochs": 0,
     "freeze_batch_norm": False,
 }
 RECIPES = {CUSTOM_CNN: {"epochs": 30, "learning_rate": 2e-3, "tta_views": 8}}  # all others:
@@ -32,8 +41,11 @@ FINE_TUNING = {
     "tta_views": 1,
     "patience": 4,
     "corruption": 1.0,
+    "mosaics": 0.3,
+    "head_epochs": 8,
     "freeze_batch_norm": True,
 }
+STATE = "training"  # folder of all that is kept until the training is over
 MAX_GRADIENT_NORM = 1.0  # of a step that starts from trained weights
 RULES = {  # setting -> what it has to be, in code and in words
     "epochs": (lambda value: isinstance(value, int) and value >= 0, "give a whole number"),
@@ -43,7 +55,9 @@ RULES = {  # setting -> what it has to be, in code and in words
     "learning_rate": (lambda value: _is_number(value) and value > 0, "give a number over 0"),
     "weight_decay": (lambda value: _is_number(value) and value >= 0, "give 0 or more"),
     "corruption": (lambda value: _is_number(value) and 0 <= value <= 1, "give 0 to 1"),
-    "box_weight": (lambda value: _is_number(value) and value >= 0, "give 0 or more"),
+    "map_weight": (lambda value: _is_number(value) and value >= 0, "give 0 or more"),
+    "mosaics": (lambda value: _is_number(value) and 0 <= value <= 1, "give 0 to 1"),
+    "head_epochs": (lambda value: isinstance(value, int) and value >= 0, "give a whole number"),
     "freeze_batch_norm": (lambda value: isinstance(value, bool), "give True or False"),
 }
 
@@ -73,24 +87,71 @@ def set_seeds(seed: int) -> None:
     keras.utils.set_random_seed(seed)
 
 
-def training_dataset(arrays: tuple, settings: dict) -> tf.data.Dataset:
+def training_dataset(
+    arrays: Arrays, settings: dict, draws: EpochDraws | None = None
+) -> tf.data.Dataset:
     """Batch training images in a new order each epoch, newly corrupted.
 
     Parameters
     ----------
     arrays
-        As `Arrays`; instead of the images there may be a pair of images and box targets.
+        As `Arrays`.
     settings
         `batch_size`, `seed`, and `corruption`: strength, as `random_corruption` takes it.
+    draws
+        Of the first epoch by default.
     """
-    size, seed, strength = (settings[key] for key in ("batch_size", "seed", "corruption"))
-    rows = tf.data.Dataset.from_tensor_slices(arrays).shuffle(len(arrays[1]), seed=seed).batch(size)
-    if strength:
-        seeds = tf.data.Dataset.random(seed, rerandomize_each_iteration=True).batch(size)
-        rows = tf.data.Dataset.zip(rows, seeds).map(
-            lambda rows, seeds: _corrupt_batch(rows, seeds, strength), tf.data.AUTOTUNE
+    draws = draws or EpochDraws(len(arrays[1]), settings)
+    with tf.device("CPU"):
+        images, y = (tf.constant(values) for values in arrays)
+    rows = draws.dataset().map(
+        lambda chosen, seeds: ((tf.gather(images, chosen), tf.gather(y, chosen)), seeds)
+    )
+    if settings["corruption"]:
+        rows = rows.map(
+            lambda rows, seeds: (_corrupt_batch(rows, seeds, settings["corruption"]), seeds),
+            tf.data.AUTOTUNE,
         )
-    return rows.prefetch(tf.data.AUTOTUNE)
+    return rows.map(lambda rows, seeds: rows).prefetch(tf.data.AUTOTUNE)
+
+
+def boxes_dataset(
+    samples: Samples, n_classes: int, grid: int, settings: dict, draws: EpochDraws | None = None
+) -> tf.data.Dataset:
+    """Batch training images with the cells of their boxes, in a new order each epoch.
+
+    Parameters
+    ----------
+    samples
+        Images with their boxes.
+    n_classes, grid
+        As `cells.augment` takes them.
+    settings
+        Those of `training_dataset`, and `mosaics`.
+    draws
+        Of the first epoch by default.
+
+    Returns
+    -------
+    Batches of ((images, cells), shares of the classes), as `cells.augment` draws them.
+    """
+    draws = draws or EpochDraws(len(samples.y), settings)
+    drawn = partial(_augment, samples, n_classes, grid, settings["corruption"], settings["mosaics"])
+    return draws.dataset().map(drawn, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+
+
+def _augment(samples: Samples, n_classes: int, grid: int, strength: float, mosaics: float, *drawn):
+    """Run `cells.augment` within a graph."""
+    images, target, shares = tf.numpy_function(
+        lambda chosen, seeds: cells.augment(
+            samples, chosen, seeds[: len(chosen)], n_classes, grid, strength, mosaics
+        ),
+        drawn,
+        (tf.float32, tf.float32, tf.float32),
+    )
+    images = tf.ensure_shape(images, (None, *samples.images.shape[1:]))
+    target = tf.ensure_shape(target, (None, grid, grid, cells.channels(n_classes)))
+    return (images, target), tf.ensure_shape(shares, (None, n_classes))
 
 
 def validation_dataset(validation: Arrays, settings: dict) -> tf.data.Dataset:
@@ -108,16 +169,14 @@ def validation_dataset(validation: Arrays, settings: dict) -> tf.data.Dataset:
 
 
 def _corrupt_batch(rows: tuple, seeds: tf.Tensor, strength: float) -> tuple:
-    """Corrupt the images of a batch, and leave box targets and class numbers as they are."""
-    inputs, y = rows
-    images, *targets = inputs if isinstance(inputs, tuple) else (inputs,)
+    """Corrupt the images of a batch, and leave class numbers as they are."""
+    images, y = rows
     corrupted = tf.numpy_function(
         lambda images, seeds: random_corruption(images, seeds[: len(images)], strength),
         (images, seeds),
         tf.uint8,
     )
-    corrupted = tf.ensure_shape(corrupted, images.shape)
-    return (corrupted, *targets) if targets else corrupted, y
+    return tf.ensure_shape(corrupted, images.shape), y
 
 
 def make_optimizer(settings: dict, n_images: int) -> keras.optimizers.Optimizer:
@@ -150,7 +209,8 @@ def fit(
     validation: Arrays,
     folder: Path,
     settings: dict,
-    box_targets: np.ndarray | None = None,
+    boxes: list[np.ndarray] | None = None,
+    normal: tuple[int, ...] = (),
 ) -> pd.DataFrame:
     """Train a model and leave it with the weights of its `best_epoch`.
 
@@ -160,62 +220,98 @@ def fit(
     ----------
     trainer
         Compiled; a network from images (n, size, size, 1) in [0, 255] to class probabilities, or a
-        `BoxSupervisedModel` of one.
+        `DefectTrainer` of one that has cells as well.
     train, validation
         Images and class numbers; validation chooses the epoch.
     folder
-        Of the model; receives `history.csv`, `tensorboard/` and, until the end, `training/`.
+        Of the model; receives `tensorboard/` and, until `save_model`, `training/`.
     settings
         As `recipe` returns them, and whatever else must not differ on resuming. With `head`, the
         weights at the start are trained already: they are then epoch 0, and may be the best. With
         `corruption`, validation has a corrupted copy of each image too. What comes after epoch 0
         is kept only if it is as accurate as that, on clean and on corrupted images.
-    box_targets
-        Of the training images, for a `BoxSupervisedModel`.
+    boxes, normal
+        For a `DefectTrainer`: as `cells.Samples` holds them.
 
     Returns
     -------
     One row an epoch: epoch, loss, accuracy, val_loss, val_accuracy, val_clean_accuracy (without
     corrupted copies), learning_rate, seconds.
     """
+    with ExitStack() as on_error:
+        on_error.callback(disk.unlock, folder)
+        disk.lock(folder)
+        state = folder / STATE
+        resuming.begin(
+            state,
+            settings | versions() | {"images": _digest(train, validation, tuple(boxes or ()))},
+        )
+        history = _fit(trainer, train, validation, state, settings, boxes, normal)
+        on_error.pop_all()  # `save_model` gives the folder back
+    return history
+
+
+def _fit(
+    trainer: keras.Model,
+    train: Arrays,
+    validation: Arrays,
+    state: Path,
+    settings: dict,
+    boxes: list[np.ndarray] | None,
+    normal: tuple[int, ...],
+) -> pd.DataFrame:
+    """Train as `fit` does, from the newest backup in `state` on."""
+    draws = EpochDraws(len(train[1]), settings)
     network = getattr(trainer, "network", trainer)
-    state = folder / "training"
-    _discard_other(state, settings | {"images": _digest(train, validation)})
     clean = validation if settings["corruption"] else None
-    checkpoint = HistoryCheckpoint(
-        network, clean, folder / runs.HISTORY, state, settings["epochs"], settings["patience"]
-    )
-    tensorboard = keras.callbacks.TensorBoard(folder / "tensorboard", write_graph=False)
-    backup = keras.callbacks.BackupAndRestore(state / "backup", double_checkpoint=True)
+    checkpoint = HistoryCheckpoint(network, clean, state, settings, draws)
+    done = checkpoint.resume(trainer)
     validation_batches = validation_dataset(validation, settings)
+    if isinstance(trainer, DefectTrainer):
+        samples = Samples(*train, boxes or [], normal)
+        batches = boxes_dataset(samples, trainer.n_classes, trainer.grid, settings, draws)
+        if settings["head_epochs"] and not done:
+            defect_head.train(trainer, batches, settings["head_epochs"])
+    else:
+        batches = training_dataset(train, settings, draws)
     if settings["head"]:
         checkpoint.evaluate_initial(trainer, validation_batches)
-    rows = train if box_targets is None else ((train[0], box_targets), train[1])
-    trainer.fit(
-        training_dataset(rows, settings),
-        validation_data=validation_batches,
-        epochs=settings["epochs"],
-        callbacks=[checkpoint, tensorboard, backup],
-        shuffle=False,  # the data set shuffles
-        verbose=0,
-    )
-    history = pd.DataFrame(checkpoint.rows)
-    network.load_weights(checkpoint.weights_of(best_epoch(history, settings["epochs"])))
-    return history
+    if not checkpoint.is_over():
+        trainer.fit(
+            batches,
+            validation_data=validation_batches,
+            initial_epoch=done,
+            epochs=settings["epochs"],
+            callbacks=[
+                checkpoint,
+                keras.callbacks.TensorBoard(state.parent / "tensorboard", write_graph=False),
+            ],
+            shuffle=False,  # the data set shuffles
+            verbose=0,
+        )
+    elif done:
+        print(f"the training of {done} epochs was over, but for its saving", flush=True)
+    return checkpoint.load_best()
 
 
 def save_model(model: keras.Model, card: dict, folder: Path) -> None:
     """Write `model.keras` (without optimizer state) and `model.json`; training is then over.
 
-    What describes the weights that were there before is removed first.
+    What describes the weights that were there before is removed first. What the training has left
+    stays until all is written, so that an interruption costs none of it.
     """
+    disk.lock(folder)
     bare = keras.Model(model.inputs, model.outputs, name=model.name)
     runs.discard_stale(folder)
     with runs.atomic_write(folder / runs.KERAS_MODEL) as tmp:
         bare.save(tmp)
+    if (folder / STATE / runs.HISTORY).exists():
+        with runs.atomic_write(folder / runs.HISTORY) as tmp:
+            shutil.copyfile(folder / STATE / runs.HISTORY, tmp)
     facts = {"parameters": model.count_params(), "versions": versions()}
     runs.write_json(card | facts, folder / runs.MODEL_CARD)
-    shutil.rmtree(folder / "training", ignore_errors=True)
+    shutil.rmtree(folder / STATE, ignore_errors=True)
+    disk.unlock(folder)
 
 
 def versions() -> dict[str, str]:
@@ -227,23 +323,9 @@ def versions() -> dict[str, str]:
     }
 
 
-def _discard_other(state: Path, settings: dict) -> None:
-    """Remove what is left of a training with other settings, or that cannot be resumed."""
-    file = state / "settings.json"
-    text = json.dumps(settings, indent=2, sort_keys=True)
-    same = file.exists() and file.read_text(encoding="utf-8") == text
-    if not (same and any((state / "backup").glob("*"))):
-        shutil.rmtree(state, ignore_errors=True)
-        shutil.rmtree(state.parent / "tensorboard", ignore_errors=True)
-        (state.parent / runs.HISTORY).unlink(missing_ok=True)
-        state.mkdir(parents=True)
-        file.write_text(text, encoding="utf-8")
-
-
-def _digest(*parts: Arrays) -> str:
-    """Return what stands for the images and their class numbers."""
+def _digest(*parts: tuple[np.ndarray, ...]) -> str:
+    """Return what stands for the images, their class numbers and their boxes."""
     digest = hashlib.sha256()
-    for images, y in parts:
-        digest.update(images.tobytes())
-        digest.update(y.tobytes())
+    for array in chain.from_iterable(parts):
+        digest.update(array.tobytes())
     return digest.hexdigest()

@@ -61,7 +61,9 @@ class Assessment:
     probabilities: np.ndarray  # calibrated, (images, classes)
     novelty: np.ndarray  # (images,)
     prediction_sets: np.ndarray  # bool (images, classes)
-    reasons: list[tuple[str, ...]]  # to review, in words; none to accept
+    is_novel: np.ndarray  # bool (images,)
+    risk: np.ndarray  # of accepting it, in [0, 1] (images,)
+    reasons: list[tuple[str, ...]]  # to review, in words, strongest first; none to accept
 
 
 @dataclass(frozen=True)
@@ -76,8 +78,11 @@ class ReviewPolicy:
         calibrated = temperature_scale(probabilities, self.thresholds.temperature)
         novelty = self.gaussians.distances(embeddings)
         sets = prediction_sets(calibrated, self.thresholds.conformal[DEFAULT_COVERAGE])
-        scores = zip(calibrated.max(axis=1), novelty, strict=True)
-        return Assessment(calibrated, novelty, sets, [self._reasons(*pair) for pair in scores])
+        confidence = calibrated.max(axis=1)
+        is_novel = ~(novelty <= self.thresholds.novelty)
+        risk = np.where(is_novel | ~np.isfinite(confidence), 1.0, 1 - confidence)
+        reasons = [self._reasons(*pair) for pair in zip(confidence, novelty, strict=True)]
+        return Assessment(calibrated, novelty, sets, is_novel, risk, reasons)
 
     def save(self, model: Path) -> None:
         """Write `review.json` and, in half precision, `novelty.npz` into a model's folder."""
@@ -93,13 +98,13 @@ class ReviewPolicy:
         if not np.isfinite([confidence, novelty]).all():
             return ("the network's output is not a number",)
         reasons = []
+        if novelty > self.thresholds.novelty:
+            limit = f"limit {self.thresholds.novelty:.2f}"
+            reasons.append(f"unlike the training images: novelty {novelty:.2f}, {limit}")
         if self.thresholds.confidence > 1:
             reasons.append("at its costs, no answer of this model is worth accepting")
         elif confidence < self.thresholds.confidence:
             reasons.append(f"confidence {confidence:.1%} is below {self.thresholds.confidence:.1%}")
-        if novelty > self.thresholds.novelty:
-            limit = f"limit {self.thresholds.novelty:.2f}"
-            reasons.append(f"unlike the training images: novelty {novelty:.2f}, {limit}")
         return tuple(reasons)
 
 

@@ -1,0 +1,210 @@
+import numpy as np
+import pytest
+
+from nbutils.data import cells
+from nbutils.inference import windows
+from nbutils.inference.defects import CellDecoder, Defect, connected, suppress
+from nbutils.inference.predictor import Predictor
+from nbutils.uncertainty.review import Assessment
+
+CLASSES = ("scratch", "pit")
+
+
+def cells_of(boxes, grid=8):
+    """Cells of a network that knows boxes exactly: (class number, edges in cells) each."""
+    values = np.full((grid, grid, len(CLASSES) + 5), -9.0, np.float32)
+    values[..., 2] = 9  # the quality of a box
+    for number, left, top, right, bottom in boxes:
+        for row in range(top, bottom):
+            for column in range(left, right):
+                values[row, column, number] = 9
+                x, y = column + 0.5, row + 0.5
+                distances = np.maximum([x - left, y - top, right - x, bottom - y], 0.02)
+                values[row, column, 3:] = np.log(distances)
+    return values.ravel()
+
+
+def test_boxes_are_read_from_cells():
+    decoder = CellDecoder(CLASSES, 8)
+    first, second = decoder.defects(cells_of([(0, 1, 1, 4, 3), (1, 5, 4, 8, 8)]))
+    by_label = {first.label: first, second.label: second}
+    edges = by_label["scratch"]
+    assert (edges.xmin, edges.ymin) == pytest.approx((1 / 8, 1 / 8), abs=1e-5)
+    assert (edges.xmax, edges.ymax) == pytest.approx((4 / 8, 3 / 8), abs=1e-5)
+    assert by_label["pit"].confidence > 0.99
+    assert decoder.values == len(cells_of([]))
+    assert decoder.defects(cells_of([])) == []
+
+
+def test_regions_are_read_without_boxes_and_normal_classes_are_no_defect():
+    values = cells_of([(0, 1, 1, 4, 3), (1, 5, 4, 8, 8)])
+    regions = CellDecoder(CLASSES, 8, boxed=False).defects(values)
+    assert {(each.label, each.xmin, each.ymax) for each in regions} == {
+        ("scratch", 1 / 8, 3 / 8),
+        ("pit", 5 / 8, 1.0),
+    }
+    assert [each.label for each in CellDecoder(CLASSES, 8, normal=("pit",)).defects(values)] == [
+        "scratch"
+    ]
+
+
+def test_connected_regions_touch_by_corners():
+    mask = np.array([[1, 0, 0, 0], [0, 1, 0, 1], [0, 0, 0, 1]], bool)
+    regions = connected(mask)
+    assert regions[0, 0] == regions[1, 1] != regions[1, 3] == regions[2, 3] > 0
+    assert (regions > 0).tolist() == mask.tolist()
+
+
+def test_of_two_boxes_of_a_defect_the_surer_stays():
+    sure = Defect("pit", 0.9, 0, 0, 10, 10)
+    same = Defect("pit", 0.8, 1, 1, 11, 11)
+    inside = Defect("pit", 0.7, 2, 2, 5, 5)
+    other = Defect("scratch", 0.6, 0, 0, 10, 10)
+    beyond = Defect("pit", 0.5, 9, 9, 19, 19)
+    assert suppress([beyond, same, other, inside, sure], reach=10) == [sure, other, beyond]
+
+
+@pytest.mark.parametrize(("length", "window"), [(700, 200), (200, 200), (5, 200), (333, 97)])
+def test_each_cell_of_an_image_is_owned_by_one_window(length, window):
+    axis = windows.Axis(length, window, 25)
+    owned = [
+        number * axis.step + cell
+        for number in range(axis.count)
+        for cell in range(*axis.own(number))
+    ]
+    assert owned == list(range(len(owned)))
+    assert len(owned) >= axis.cells
+    assert axis.start(axis.count - 1) + window >= length
+    assert axis.count == 1 or axis.start(axis.count - 1) < length
+
+
+def test_windows_beyond_an_image_show_its_mirror_image():
+    gray = np.arange(30, dtype=np.uint8).reshape(3, 10)
+    tiles = windows.make_windows(gray.shape, (6, 6), 6)
+    views = list(tiles.cut(gray))
+    assert len(views) == tiles.count
+    assert all(view.shape == (6, 6) for view in views)
+    assert (views[0][:3] == gray[:, :6]).all()
+    assert (views[0][3:] == gray[::-1, :6]).all()
+
+
+def test_turned_images_keep_their_boxes():
+    image = np.zeros((20, 20), np.uint8)
+    image[2:6, 8:18] = 255
+    box = np.array([[1, 8, 2, 18, 6]], np.float32)
+    for quarters in range(4):
+        for mirror in (False, True):
+            turned, [(number, left, top, right, bottom)] = cells.turn(image, box, quarters, mirror)
+            inside = turned[int(top) : int(bottom), int(left) : int(right)]
+            assert number == 1
+            assert inside.size == 40
+            assert (inside == 255).all()
+
+
+def test_cells_at_the_rim_count_for_neither():
+    target = cells.encode(np.array([[1, 24, 24, 56, 56]], np.float32), 2, 80, 10)
+    marked, weight, box = target[..., :2], target[..., 2:4], target[..., 4:]
+    assert marked[3:7, 3:7, 1].all()
+    assert marked.sum() == 16
+    assert weight[2:8, 2:8, 1].sum() == 16  # the cells around have none
+    assert weight[..., 0].all()
+    assert box[4, 4].tolist() == [1, 3, 3, 7, 7]
+    assert not box[0, 0].any()
+
+
+def test_a_box_smaller_than_a_cell_has_one():
+    target = cells.encode(np.array([[0, 11, 11, 13, 12]], np.float32), 1, 80, 10)
+    assert np.argwhere(target[..., 0]).tolist() == [[1, 1]]
+
+
+def test_pieces_of_four_images_share_the_classes_by_area():
+    rng = np.random.default_rng(0)
+    image, box = np.full((40, 40), 7, np.uint8), np.array([[0, 0, 0, 40, 40]], np.float32)
+    parts = [(image + number, box, number) for number in range(4)]
+    mosaic, boxes, shares = cells.compose(parts, 4, rng)
+    assert shares.sum() == pytest.approx(1)
+    for number in range(4):
+        assert (mosaic == 7 + number).mean() == pytest.approx(shares[number])
+    areas = (boxes[:, 3] - boxes[:, 1]) * (boxes[:, 4] - boxes[:, 2])
+    assert areas.sum() == pytest.approx(40 * 40)
+
+
+def predictor_of(network, **facts):
+    """A predictor of two classes whose input is 16 pixels, and whose grid has 4 cells."""
+    decoder = CellDecoder(CLASSES, 4)
+    return Predictor(network, CLASSES, "drawn", 16, decoder=decoder, **facts)
+
+
+def bright_cells(batches):
+    """Call each bright cell of an image a pit, as a network would that knows its boxes."""
+    for batch in batches:
+        for image in batch:
+            bright = image[..., 0].reshape(4, 4, 4, 4).mean(axis=(1, 3)) > 128
+            values = np.full((4, 4, len(CLASSES) + 5), -9.0, np.float32)
+            values[..., 1][bright] = 9
+            values[..., 2] = 9
+            values[..., 3:] = np.log(0.5)
+            pit = np.float32(0.9 if bright.any() else 0.1)
+            yield np.concatenate([[1 - pit, pit], np.zeros(3), values.ravel()])[np.newaxis]
+
+
+def in_batches(batches):
+    for batch in batches:
+        yield np.concatenate(list(bright_cells([batch]))).astype(np.float32)
+
+
+def test_a_strip_is_judged_at_its_own_scale():
+    gray = np.zeros((32, 200), np.uint8)
+    gray[8:12, 120:124] = 255  # one cell, where windows overlap or not
+    gray[20:24, 40:44] = 255
+    predictor = predictor_of(in_batches, image_size=(16, 16))
+    prediction = predictor.predict_image(gray)
+    assert prediction.label == "pit"
+    assert prediction.defect_map.shape == (8, 50, 2)
+    found = {(each.xmin, each.ymin, each.xmax, each.ymax) for each in prediction.defects}
+    assert found == {(120, 8, 124, 12), (40, 20, 44, 24)}
+    row = prediction.defect_map[2, 30]
+    assert row[1] > 0.9
+
+
+def test_a_strip_without_a_defect_has_none():
+    predictor = predictor_of(in_batches, image_size=(16, 16))
+    prediction = predictor.predict_image(np.zeros((16, 400), np.uint8))
+    assert prediction.label == "no_defect"
+    assert prediction.confidence > 0.99
+    assert prediction.defects == ()
+
+
+def test_the_scale_of_another_camera_sets_the_windows():
+    gray = np.zeros((64, 64), np.uint8)
+    gray[16:24, 32:40] = 255
+    predictor = predictor_of(in_batches, image_size=(16, 16), scale=0.5)
+    [defect] = predictor.predict_image(gray).defects
+    assert (defect.xmin, defect.ymin, defect.xmax, defect.ymax) == (32, 16, 40, 24)
+
+
+def test_images_of_all_sizes_keep_their_order():
+    sizes = [(16, 16), (16, 90), (20, 14), (90, 16), (3, 16)]
+    predictor = predictor_of(in_batches, image_size=(16, 16))
+    grays = [np.full(size, 255 * (index % 2), np.uint8) for index, size in enumerate(sizes)]
+    labels = [each.label for each in predictor.predict_images(grays)]
+    assert labels == ["scratch", "pit", "scratch", "pit", "scratch"]
+
+
+def test_a_strip_is_reviewed_by_what_its_windows_say():
+    class Policy:
+        def assess(self, probabilities, embeddings):
+            sure = probabilities[:, 1] < 0.5
+            reasons = [() if each else ("confidence 90.0% is below 95.0%",) for each in sure]
+            zeros = np.zeros(len(sure))
+            sets = np.ones((len(sure), 2), bool)
+            return Assessment(probabilities, zeros, sets, zeros > 0, 1.0 - sure, reasons)
+
+    gray = np.zeros((16, 160), np.uint8)
+    predictor = predictor_of(in_batches, image_size=(16, 16), policy=Policy())
+    assert predictor.predict_image(gray).decision == "accept"
+    gray[4:8, 100:104] = 255
+    prediction = predictor.predict_image(gray)
+    assert prediction.decision == "review"
+    assert "windows: confidence 90.0%" in prediction.reasons[0]
+    assert prediction.risk == 1
