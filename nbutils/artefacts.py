@@ -23,6 +23,7 @@ HEADERS = {  # of an array, by the version of its format
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
 }
+MAX_LENGTH = 100_000  # pixels, or cells
 TTA_VIEWS = (1, 8)
 TEXT = "text: "  # begins the axes of an array of names
 
@@ -30,7 +31,8 @@ TEXT = "text: "  # begins the axes of an array of names
 def read_card(model: Path) -> dict[str, Any]:
     """Read `model.json`; its `classes` are distinct names, and `tta_views` 1 or 8.
 
-    Raises UserError where they are not.
+    Where there is a `grid` of cells, it has `defect_threshold`, `boxed` and `normal`; where there
+    is an `image_size`, it is two lengths. Raises UserError for anything else.
     """
     file = model / runs.MODEL_CARD
     card = {"tta_views": 1, **runs.read_json(file)}
@@ -42,8 +44,28 @@ def read_card(model: Path) -> dict[str, Any]:
     if len(set(classes)) < len(classes):
         raise damaged(file, "a class is named twice")
     if type(card["tta_views"]) is not int or card["tta_views"] not in TTA_VIEWS:
-        raise damaged(file, f"tta_views is {card['tta_views']!r}")
+        raise damaged(file, f"tta_views is {card['tta_views']!r:.40}")
+    size = card.get("image_size")
+    if size is not None and not (isinstance(size, list) and len(size) == 2 and _are_lengths(size)):
+        raise damaged(file, f"image_size is {size!r:.40}")
+    if card.get("grid"):
+        _check_cells(card, file)
     return card
+
+
+def _check_cells(card: Mapping[str, Any], file: Path) -> None:
+    read_number(card, "defect_threshold", 0, 1, file)
+    normal = card.get("normal")
+    if not _are_lengths([card["grid"]]):
+        raise damaged(file, f"grid is {card['grid']!r:.40}")
+    if not isinstance(card.get("boxed"), bool):
+        raise damaged(file, f"boxed is {card.get('boxed')!r:.40}")
+    if not isinstance(normal, list) or any(name not in card["classes"] for name in normal):
+        raise damaged(file, f"normal is {normal!r:.40}, and no list of classes")
+
+
+def _are_lengths(values: list) -> bool:
+    return all(type(value) is int and 0 < value <= MAX_LENGTH for value in values)
 
 
 def read_number(

@@ -73,6 +73,33 @@ def test_views_that_cannot_be(copy, value):
     assert_refused(copy)
 
 
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"grid": "6"},
+        {"grid": [6]},
+        {"grid": -1},
+        {"grid": 10**9},
+        {"grid": 0.5},
+        {"defect_threshold": None},
+        {"defect_threshold": float("nan")},
+        {"boxed": 1},
+        {"normal": "free"},
+        {"normal": ["none of the classes"]},
+        {"image_size": 5},
+        {"image_size": [200]},
+        {"image_size": [0, 200]},
+        {"image_size": ["a", "b"]},
+    ],
+    ids=repr,
+)
+def test_cells_that_cannot_be(copy, facts):
+    whole = {"grid": 6, "defect_threshold": 0.5, "boxed": True, "normal": [], "image_size": [9, 9]}
+    for key, value in (whole | facts).items():
+        change(copy, runs.MODEL_CARD, key, value)
+    assert_refused(copy)
+
+
 @pytest.mark.parametrize("name", ["temperature", "confidence", "novelty"])
 @pytest.mark.parametrize(
     "value", [None, "1", [], {}, float("nan"), float("inf"), -1, True, 10**400], ids=lambda x: "x"

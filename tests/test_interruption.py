@@ -139,6 +139,74 @@ def test_what_a_new_model_makes_stale_goes_before_it_is_written(whole, tmp_path,
     assert not [file for file in stale if file.exists()]
 
 
+@pytest.fixture(scope="module")
+def inspected(trained, stand_in, tmp_path_factory):
+    """An inspection of 72 images: their folder, the model, the inspection's folder, its rows."""
+    model = Path(shutil.copytree(trained, tmp_path_factory.mktemp("run") / "model"))
+    folder = tmp_path_factory.mktemp("inspected") / "inspection"
+    rows = batch.inspect([str(stand_in)], folder, model, processes=1).read_bytes()
+    return str(stand_in), model, folder, rows.splitlines(keepends=True)
+
+
+@pytest.fixture
+def again(inspected, tmp_path):
+    """A copy of the inspection, and what goes on with it."""
+    source, model, folder, _ = inspected
+    copy = Path(shutil.copytree(folder, tmp_path / "inspection"))
+    return copy, lambda: batch.inspect([source], copy, model, processes=1)
+
+
+DAMAGED_ROWS = {
+    "garbage": lambda rows: [b"x" * 9 + b"\n"],
+    "binary": lambda rows: [bytes(range(128, 255)) + b"\n"],
+    "zeros": lambda rows: [bytes(len(rows[5]) - 1) + b"\n"],
+    "torn": lambda rows: [rows[5][:40] + b"\n"],
+    "joined": lambda rows: [rows[5][:40] + rows[6]],
+    "twice": lambda rows: [rows[5], rows[5]],
+    "missing": lambda rows: [],
+    "empty": lambda rows: [b"\n"],
+    "quoted": lambda rows: [b'"' + rows[5]],
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGED_ROWS.values(), ids=DAMAGED_ROWS)
+def test_a_damaged_row_is_inspected_again(inspected, again, damage, capsys):
+    (folder, inspect), rows = again, inspected[3]
+    (folder / runs.INSPECTIONS).write_bytes(b"".join(rows[:5] + damage(rows) + rows[6:]))
+    table = inspect().read_text().splitlines()
+    assert "is damaged after row" in capsys.readouterr().out
+    paths = [row.partition(",")[0] for row in table]
+    assert paths == [row.decode().partition(",")[0] for row in rows]
+
+
+def test_more_rows_than_images_are_cut_off(inspected, again):
+    folder, inspect = again
+    with (folder / runs.INSPECTIONS).open("ab") as table:
+        table.write(inspected[3][1])
+    assert inspect().read_bytes() == b"".join(inspected[3])
+
+
+@pytest.mark.parametrize("name", [runs.REVIEW, runs.NOVELTY, runs.DRIFT, runs.MODEL_CARD])
+def test_other_thresholds_are_not_mixed_in(inspected, again, name):
+    file, (_, inspect) = inspected[1] / name, again
+    before = file.read_bytes()
+    try:
+        file.write_bytes(before + b" ")
+        with pytest.raises(UserError, match=f"before its {name} changed: choose another RUN"):
+            inspect()
+    finally:
+        file.write_bytes(before)
+
+
+@pytest.mark.parametrize("name", [runs.INSPECTION, runs.IMAGE_LIST])
+@pytest.mark.parametrize("damage", [zeros, nothing, half])
+def test_a_damaged_inspection_is_declined(again, name, damage):
+    folder, inspect = again
+    damage(folder / name)
+    with pytest.raises(UserError, match=r"choose another RUN|to start anew"):
+        inspect()
+
+
 @pytest.fixture
 def holder():
     """Start another process that takes a folder; all are killed at the end."""

@@ -1,6 +1,7 @@
 """Classical texture classification: local binary patterns and a support vector machine."""
 
 import hashlib
+from contextlib import suppress
 
 import numpy as np
 from joblib import Parallel, delayed
@@ -42,11 +43,12 @@ def cached_histograms(images: np.ndarray) -> np.ndarray:
     """
     digest = hashlib.sha256(repr((RADII, images.shape)).encode() + images.tobytes()).hexdigest()
     file = runs.OUTPUTS / "cache" / f"lbp_{digest[:12]}.npy"
-    if not file.exists():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with runs.atomic_write(file) as tmp:
-            np.save(tmp, compute(images))
-    return np.load(file)
+    with suppress(FileNotFoundError, ValueError, EOFError):  # or what is there is damaged
+        return np.load(file)
+    histograms = compute(images)
+    with runs.atomic_write(file) as tmp:
+        np.save(tmp, histograms)
+    return histograms
 
 
 def compute(images: np.ndarray) -> np.ndarray:
