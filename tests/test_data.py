@@ -5,13 +5,15 @@ import os
 import shutil
 import time
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
 from nbutils import runs, runtime
-from nbutils.data import audit, datasets, labels, splits, synthetic
+from nbutils.data import audit, datasets, labels, shortcuts, splits, synthetic
+from nbutils.plots.data import class_balance
 from nbutils.runs import UserError
 
 
@@ -246,3 +248,43 @@ def test_file_names_of_any_bytes_survive(tmp_path, gray):
     with pytest.raises(UserError) as caught:
         datasets.read_images(split.assign(sha256="0"), 32)
     str(caught.value).encode()
+
+
+SHAPES = {  # images of each class, and whether their sizes differ
+    "two classes": ([8, 8], False),
+    "thirty classes": ([5] * 30, False),
+    "unequal classes": ([100, 5], False),
+    "unequal sizes": ([12, 12, 12], True),
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_set_of_any_shape_is_audited_and_split(tmp_path, shape, monkeypatch):
+    monkeypatch.setattr(audit, "WINDOW", 5)
+    counts, is_mixed = SHAPES[shape]
+    rng = np.random.default_rng(0)
+    for label, count in enumerate(counts):
+        (tmp_path / f"class {label}").mkdir()
+        for number in range(count):
+            side = int(rng.integers(30, 90)) if is_mixed else 32
+            gray = rng.integers(0, 255, (32, side), dtype=np.uint8)
+            Image.fromarray(gray).save(tmp_path / f"class {label}" / f"{number}.png")
+    table = datasets.index_images(tmp_path)
+    measures, thumbnails = audit.measure_texture(table)
+    pairs = audit.near_duplicates(table, thumbnails)
+    strips = audit.find_strips(table, thumbnails, pairs)
+    kind = splits.default_kind(table)
+    part = splits.make_split(table, kind, 0, pairs=pairs, strips=strips)
+    assert (pd.crosstab(table["label"], part) > 0).all(axis=None)
+    y = pd.factorize(table["label"], sort=True)[0]
+    features = rng.normal(size=(len(y), 8)) + 3 * y[:, np.newaxis]
+    ways = shortcuts.find(table, measures) if len(counts) < 5 else None  # a tree for each class
+    distances = audit.outliers(features, y)
+    lines = audit.findings(table, part, pairs, measures, None, ways, distances)
+    assert any("tiny classes" in line for line in lines)
+    assert any("sizes are mixed" in line for line in lines) == is_mixed
+    group = splits.group_images(table, part, kind, pairs, strips)
+    splits.write_split(table, part, tmp_path, group)
+    runs.write_json(audit.summarize(table, part, pairs), tmp_path / runs.AUDIT)
+    assert splits.read_split(tmp_path)["part"].tolist() == part.tolist()
+    plt.close(class_balance(table["label"], part))

@@ -1,4 +1,8 @@
-"""Shortcuts: classes that can be told by format, size or compression, not by the surface."""
+"""Shortcuts: classes that can be told by format, size or compression, and the way out."""
+
+import io
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -7,7 +11,9 @@ from sklearn.metrics import balanced_accuracy_score
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.tree import DecisionTreeClassifier
 
-from nbutils.data.images import FORMATS
+from nbutils import runs
+from nbutils.data.datasets import read_original
+from nbutils.data.images import FORMATS, decode, pixel_hash, read_file
 
 FILE_FEATURES = {
     "width": "pixels wide",
@@ -19,6 +25,7 @@ N_FOLDS = 5
 MIN_IMAGES = 5  # of a class
 MIN_SCORE = 0.7  # balanced accuracy that is reported; 0.5 is chance
 DEPTH = 3  # of the trees
+WAY_OUT = "REENCODE makes all files alike"
 
 
 def file_features(table: pd.DataFrame) -> pd.DataFrame:
@@ -69,9 +76,66 @@ def find(table: pd.DataFrame, measures: pd.DataFrame) -> pd.DataFrame:
         is_of_file = feature not in APPEARANCE
         if score >= max(MIN_SCORE, _chance_limit(is_class)) and is_of_file:
             sentence = _sentence(str(label), feature, of_file, is_class, score)
-            rows.append((label, feature, score, sentence))
+            rows.append((label, feature, score, f"{sentence}; {WAY_OUT}"))
     result = pd.DataFrame(rows, columns=["class", "feature", "score", "sentence"])
     return result.sort_values("score", ascending=False, ignore_index=True)
+
+
+def reencode(table: pd.DataFrame, folder: Path) -> pd.DataFrame:
+    """Write all images alike: of one size, in one format, compressed as the coarsest class is.
+
+    The size is that of the class with the smallest images (medians), since what is enlarged looks
+    blurred. Where no class is compressed, the format is PNG, else JPEG.
+
+    Parameters
+    ----------
+    table
+        As `datasets.index_images` returns it.
+    folder
+        Of the copies; what is in it is removed.
+
+    Returns
+    -------
+    The table with path, width, height, boxes and sha256 of the copies.
+    """
+    by_class = file_features(table).groupby(table["label"])
+    width, height = (int(by_class[side].median().min()) for side in ("width", "height"))
+    quality = _quality(by_class["quantization"].median().max())
+    suffix, options = (".png", {}) if quality is None else (".jpg", {"quality": quality})
+    shutil.rmtree(folder, ignore_errors=True)
+    rows = []
+    for number, row in enumerate(table[["path", "sha256"]].itertuples(index=False)):
+        copy = folder / f"{number:05d}_{Path(row.path).stem[:50]}{suffix}"
+        with runs.atomic_write(copy) as tmp:
+            image = Image.fromarray(read_original(*row))
+            image.resize((width, height), Image.Resampling.BILINEAR).save(tmp, **options)
+        rows.append((str(copy), pixel_hash(decode(read_file(copy), str(copy)))))
+    scales = width / table["width"], height / table["height"]
+    boxes = [_scale(*item) for item in zip(table["boxes"], *scales, strict=True)]
+    copies = pd.DataFrame(rows, table.index, columns=["path", "sha256"])
+    return table.assign(boxes=boxes, width=width, height=height, **copies)
+
+
+def _quality(quantization: float) -> int | None:
+    """Return the JPEG quality whose mean step is at least `quantization`; None for 0."""
+    if not quantization:
+        return None
+    for quality in range(100, 1, -1):
+        file = io.BytesIO()
+        Image.new("L", (8, 8)).save(file, "JPEG", quality=quality)
+        with Image.open(file) as image:
+            if np.mean(image.quantization[0]) >= quantization:  # type: ignore[attr-defined]
+                return quality
+    return 1
+
+
+def _scale(boxes: list, x: float, y: float) -> list:
+    """Return boxes in the pixels of a scaled image, none of them empty."""
+    scaled = []
+    for label, *edges in boxes:
+        left, top, right, bottom = np.multiply(edges, (x, y, x, y))
+        scaled.append((label, int(left), int(top), int(np.ceil(right)), int(np.ceil(bottom))))
+    return scaled
 
 
 def _score(inputs: pd.DataFrame, is_class: np.ndarray) -> tuple[float, str]:
