@@ -13,7 +13,7 @@ setup(
     package_dir={"nbutils._notebooks": "notebooks", "nbutils._reference": "outputs/reference"},
     package_data={
         "nbutils": ["py.typed"],
-        "nbutils.apps": ["templates/*"],
+        "nbutils.apps": ["templates/*", "*.js"],
         "nbutils._notebooks": ["[0-9]*.ipynb"],
         "nbutils._reference": [f"{model}/{file}" for model in MODELS for file in FILES],
     },

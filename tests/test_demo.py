@@ -1,30 +1,27 @@
-"""The demo without a browser: session, corrections, panel, and the Streamlit page."""
+"""The demo without a browser: session, corrections, and the Streamlit page."""
 
 import io
-import shutil
 import sys
-import time
+from dataclasses import replace
 from pathlib import Path
-from threading import Event
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from nbutils import runs
-from nbutils.apps import panel as panels
-from nbutils.apps.session import ALL, Session, explain
+from nbutils.apps.session import ALL, Session
 from nbutils.data import corrections, images
 from nbutils.data.synthetic import encode_png
-from nbutils.inference.explain import Explainer
 from nbutils.inference.predictor import load_predictor, row_columns
-from nbutils.runs import UserError
+
+MODEL = f"{runs.REFERENCE}/mobilenet_v2"  # needs no TensorFlow
 
 
 @pytest.fixture
-def session(trained, outputs, gray):
+def session(outputs, gray):
     """Two images and a broken file between them, classified."""
-    begun = Session(load_predictor(trained))
+    begun = Session(load_predictor(MODEL))
     begun.predict("a.png", encode_png(gray))
     begun.predict("b.jpg", b"text")
     begun.predict("c.png", encode_png(255 - gray))
@@ -37,14 +34,60 @@ def file(session):
     return corrections.corrections_file(session.predictor.name)
 
 
+def names(entries):
+    return [entry.name for entry in entries]
+
+
+def judge(entry, **facts):
+    """Change what was predicted of an image."""
+    entry.prediction = replace(entry.prediction, **facts)
+
+
 def test_a_broken_file_keeps_its_place_and_hides_no_other(session):
     table = session.table()
     assert table["path"].tolist() == ["a.png", "b.jpg", "c.png"]
     assert table["error"].tolist()[::2] == ["", ""]
     assert "b.jpg is not a readable image" in table["error"][1]
-    assert session.select("by file name", ALL, ALL)[0].name == "b.jpg"
-    other = next(name for name in session.predictor.classes if name not in set(table["predicted"]))
-    assert [entry.name for entry in session.select("as uploaded", other, ALL)] == ["b.jpg"]
+
+
+def test_filters_hold_for_unreadable_files_too(session):
+    first, broken, _ = session.entries
+    judge(first, reasons=())
+    label = first.prediction.label
+    other = next(name for name in session.predictor.classes if name not in session.classes())
+    assert names(session.select("by file name")) == ["a.png", "c.png", "b.jpg"]
+    assert session.select("by file name", state="unreadable") == [broken]
+    assert session.select("by file name", other) == []
+    assert first in session.select("by file name", label)
+    assert broken not in session.select("by file name", label)
+    assert first in session.select("by file name", ALL, "accept")
+    assert first not in session.select("by file name", ALL, "review")
+
+
+def test_the_most_doubtful_comes_first(session):
+    first, _, second = session.entries
+    judge(first, risk=0.2)
+    judge(second, risk=0.9)
+    assert names(session.select("most doubtful first")) == ["c.png", "a.png", "b.jpg"]
+    session.review(second, "patches")
+    assert names(session.select("most doubtful first")) == ["c.png", "a.png", "b.jpg"]
+
+
+def test_the_same_file_twice_is_one_entry(session, gray):
+    assert session.predict("a.png", encode_png(gray)) is session.entries[0]
+    session.predict("b.jpg", b"text")
+    assert len(session.entries) == 3
+    session.predict("a.png", encode_png(gray // 2))
+    session.predict("d.png", encode_png(gray))
+    assert names(session.entries) == ["a.png", "b.jpg", "c.png", "a.png", "d.png"]
+
+
+def test_a_large_image_is_the_same_from_its_temporary_file(session):
+    large = np.random.default_rng(0).integers(0, 255, (1200, 1000), dtype=np.uint8)
+    entry = session.predict("large.png", encode_png(large))
+    assert isinstance(entry.gray, np.memmap)
+    assert np.array_equal(entry.gray, large)
+    assert entry.digest == images.pixel_hash(large)
 
 
 def test_a_row_has_the_columns_of_every_table_and_those_of_a_session(session):
@@ -56,16 +99,6 @@ def test_a_row_has_the_columns_of_every_table_and_those_of_a_session(session):
     assert table["predicted"][0] == session.entries[0].prediction.label
     probabilities = table[[f"p_{name}" for name in classes]].iloc[[0, 2]].astype(float)
     assert probabilities.sum(axis=1).tolist() == pytest.approx([1, 1])
-
-
-def test_orders_and_filters(session):
-    first, second = session.select("lowest confidence first", ALL, ALL)[1:]
-    assert first.prediction.confidence <= second.prediction.confidence
-    first, second = session.select("highest novelty first", ALL, ALL)[1:]
-    assert first.prediction.novelty >= second.prediction.novelty
-    for decision in ("accept", "review"):
-        for entry in session.select("by class", ALL, decision)[1:]:
-            assert entry.prediction.decision == decision
 
 
 def test_a_csv_file_runs_no_formula_in_a_spreadsheet(session, gray):
@@ -81,13 +114,13 @@ def test_a_csv_file_runs_no_formula_in_a_spreadsheet(session, gray):
     ]
     assert table["error"].tolist()[-1].startswith("'=cmd.png is not")
     assert table.columns.tolist() == session.table().columns.tolist()
-    assert float(table["novelty"][0]) == pytest.approx(session.entries[0].prediction.novelty)
+    assert table["novelty"][0] == f"{session.entries[0].prediction.novelty:.4f}"
 
 
 def test_corrections_outlive_the_session_and_replace_each_other(session, file):
     entry = session.entries[0]
-    session.correct(entry, "patches")
-    session.correct(entry, "scratches")
+    session.review(entry, "patches")
+    session.review(entry, "scratches")
     [row] = corrections.read(file).to_dict("records")
     assert row["corrected"] == "scratches"
     assert row["predicted"] == entry.prediction.label
@@ -97,127 +130,65 @@ def test_corrections_outlive_the_session_and_replace_each_other(session, file):
     assert session.table()["corrected"].tolist() == ["scratches", "", ""]
 
 
-def test_maps_are_those_of_the_predicted_class(session):
-    entry = session.entries[0]
-    explain([entry], session.explainer)
-    [expected] = Explainer(session.predictor.name).heatmaps([entry.gray], [entry.prediction.label])
-    assert np.allclose(entry.heatmap, expected)
-    explain([], session.explainer)
+def test_confirming_and_correcting_and_taking_back(session, file):
+    first, _, second = session.entries
+    judge(first, reasons=("unsure",))
+    judge(second, reasons=())
+    assert session.counts() == {"review": 1, "accept": 1, "unreadable": 1}
+    session.review(first, first.prediction.label)
+    session.review(second, corrections.NONE)
+    assert session.counts() == {"confirmed": 1, "corrected": 1, "unreadable": 1}
+    assert names(session.select("as added", state="reviewed")) == ["a.png", "c.png"]
+    assert session.undo() is second
+    assert session.counts() == {"confirmed": 1, "accept": 1, "unreadable": 1}
+    assert corrections.read(file)["corrected"].tolist() == [first.prediction.label]
+    assert session.undo() is first
+    assert session.undo() is None
+    assert corrections.read(file).empty
 
 
-@pytest.fixture
-def panel(trained, outputs):
-    return panels.Panel(str(trained), top=3, seed=0)
+def test_what_a_person_said_is_known_to_the_next_session(session, gray):
+    session.review(session.entries[0], "patches")
+    session.review(session.entries[2], "scratches")
+    session.undo()
+    after = Session(session.predictor)
+    assert after.predict("again.png", encode_png(gray)).corrected == "patches"
+    assert after.predict("other.png", encode_png(255 - gray)).corrected == ""
 
 
-def are_explained(panel):
-    """Tell whether the six samples have their maps."""
-    entries = panel.session.entries
-    return len(entries) == 6 and all(entry.heatmap is not None for entry in entries)
+def test_a_doubtful_label_is_to_be_reviewed_and_can_be_confirmed(session, gray):
+    entry = session.predict("suspect.png", encode_png(gray.T.copy()), "scratches")
+    judge(entry, reasons=())
+    assert entry.state == "review"
+    assert entry.proposed == "scratches"
+    session.review(entry, "scratches")
+    assert entry.state == "confirmed"
+    session.review(entry, "patches")
+    assert entry.state == "corrected"
+    assert session.table()["label"].tolist()[-1] == "scratches"
 
 
-def wait_for(condition):
-    """Wait until it holds; fail after a minute."""
-    until = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.01)
+def test_another_model_judges_the_same_images_and_changes_are_marked(session):
+    first, _, second = session.entries
+    other = load_predictor(MODEL)
+    label = first.prediction.label
+    other.classes = [*other.classes[::-1]]
+    session.review(second, "patches")
+    session.use(other)
+    for entry in (first, second):
+        session.predict_again(entry)
+    assert first.before == label != first.prediction.label
+    assert second.corrected == "patches"
+    session.predict_again(first)
+    assert first.before == ""
 
 
-def test_the_panel_predicts_samples_and_shows_a_card_for_each(panel):
-    panel.view()
-    panel.samples.click()
-    panel.worker.join()
-    wait_for(lambda: are_explained(panel))
-    assert len(panel.cards.children) == 6
-    assert "6 of 6 files classified" in panel.status.value
-    assert "SYNTHETIC scratches.png" in panel.table.value
-    wait_for(lambda: "activation map" in panel.cards.children[5].children[0].value)
-    panel.top.value = 1
-    assert panel.cards.children[0].children[0].value.count('class="row"') == 1
-    panel.overlay.value = False
-    assert "activation map" not in panel.cards.children[0].children[0].value
-    panel.clear.click()
-    assert panel.cards.children == ()
-    assert "No image yet" in panel.table.value
-
-
-def test_a_label_is_corrected_on_the_panel(panel):
-    panel.samples.click()
-    panel.worker.join()
-    correction = panel.cards.children[0].children[1]
-    correction.value = "patches"
-    assert "corrected to patches" in panel.status.value
-    [row] = corrections.read(corrections.corrections_file(panel.model.value)).to_dict("records")
-    assert row["corrected"] == "patches"
-    assert panel.session.entries[0].corrected == "patches"
-
-
-def test_maps_come_after_a_session_is_cleared_while_they_are_computed(panel, monkeypatch):
-    begun, go_on = Event(), Event()
-
-    def heatmaps(self, grays, labels):
-        begun.set()
-        go_on.wait(10)
-        return np.zeros((len(grays), 4, 4), np.float32)
-
-    monkeypatch.setattr(Explainer, "heatmaps", heatmaps)
-    panel.samples.click()
-    assert begun.wait(10)
-    panel.clear.click()
-    panel.samples.click()
-    panel.worker.join()
-    go_on.set()
-    wait_for(lambda: are_explained(panel))
-
-
-def test_why_there_are_no_maps_is_said(panel, monkeypatch):
-    def heatmaps(self, grays, labels):
-        raise UserError("no convolution")
-
-    monkeypatch.setattr(Explainer, "heatmaps", heatmaps)
-    panel.samples.click()
-    wait_for(lambda: "no convolution" in panel.status.value)
-
-
-def test_the_panel_reads_folders_and_says_what_is_wrong_with_them(panel, stand_in, tmp_path):
-    panel.folder.value = str(stand_in)
-    panel.read.click()
-    panel.worker.join()
-    assert len(panel.cards.children) == panels.PAGE_CARDS
-    assert panel.page.max == 6
-    first = panel.cards.children
-    panel.page.value = 6
-    assert not set(panel.cards.children) & set(first)
-    panel.folder.value = str(tmp_path / "none")
-    panel.read.click()
-    assert f"{tmp_path / 'none'} is no file, no folder" in panel.status.value
-
-
-def test_a_batch_can_be_stopped(panel, gray, monkeypatch):
-    monkeypatch.setattr(panel.session, "predict", lambda *_: panel.stop.click())
-    panel.predict([(f"{number}.png", encode_png(gray)) for number in range(5)])
-    panel.worker.join()
-    assert "1 of 5 files classified" in panel.status.value
-    assert panel.stop.disabled
-
-
-def test_a_model_that_cannot_be_loaded_leaves_the_session_as_it_is(trained, outputs, gray):
-    for name in ("good", "damaged"):
-        shutil.copytree(trained, outputs / "mill" / name)
-    (outputs / "mill" / "damaged" / runs.MODEL_CARD).write_text("{")
-    panel = panels.Panel("mill/good", top=3, seed=0)
-    assert panel.model.options[:2] == ("mill/good", "mill/damaged")
-    panel.predict([("a.png", encode_png(gray))])
-    panel.worker.join()
-    panel.model.value = "mill/damaged"
-    assert "is not JSON" in panel.status.value
-    assert panel.model.value == "mill/good"
-    assert len(panel.session.entries) == 1
-    panel.model.value = f"{runs.REFERENCE}/mobilenet_v2"
-    assert panel.session.predictor.name == "reference/mobilenet_v2"
-    assert "test images of NEU-DET right" in panel.facts.value
-    assert panel.session.entries == []
+def test_nothing_is_noted_where_it_cannot_be_written(session, outputs):
+    (outputs / "corrections").write_text("in the way")
+    with pytest.raises(corrections.UserError, match="not kept"):
+        session.review(session.entries[0], "patches")
+    assert session.entries[0].corrected == ""
+    assert session.undo() is None
 
 
 @pytest.fixture
@@ -251,16 +222,15 @@ def shown(page):
     return " ".join(element.value for element in page.get("html"))
 
 
-def test_the_streamlit_page_shows_predictions_and_errors(streamlit_page, trained, outputs, gray):
-    page = streamlit_page(str(trained), [Upload(encode_png(gray)), Upload(b"text")])
+def test_the_streamlit_page_shows_predictions_and_errors(streamlit_page, outputs, gray):
+    page = streamlit_page(MODEL, [Upload(encode_png(gray)), Upload(b"text")])
     assert not page.exception
-    assert "strip.png, with its activation map" in shown(page)
+    assert "strip.png, image" in shown(page)
     assert "strip.png is not a readable image" in shown(page)
     assert shown(page).count('class="row"') == 3
+    assert "test images of NEU-DET right" in page.caption[0].value
     page.sidebar.slider[0].set_value(1).run()
     assert shown(page).count('class="row"') == 1
-    page.sidebar.checkbox[0].uncheck().run()
-    assert "strip.png, image" in shown(page)
 
 
 def test_the_streamlit_page_says_that_there_is_no_such_model(streamlit_page, outputs):

@@ -1,253 +1,316 @@
-"""The demo's panel: choose images, see what a model predicts of them, and correct it."""
+"""The demo's panel: add images, see what a model predicts of them, and confirm or correct it."""
 
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from threading import Event, Thread
+from queue import Empty, Queue
+from threading import RLock, Thread
 
 import ipywidgets as widgets
 
 from nbutils import runs
-from nbutils.apps import report
-from nbutils.apps.session import ALL, DECISIONS, ORDERS, Entry, Session, Unreadable, explain
-from nbutils.data import image_list, synthetic
-from nbutils.data.files import SUFFIXES
-from nbutils.data.images import MAX_BYTES, MAX_PIXELS, ImageError, read_file
+from nbutils.apps import intake, report
+from nbutils.apps.bridge import Bridge
+from nbutils.apps.controls import Controls
+from nbutils.apps.gallery import Filters, Gallery, show
+from nbutils.apps.intake import File
+from nbutils.apps.session import Entry, Session, Unreadable
+from nbutils.data import corrections, synthetic
+from nbutils.data.images import ImageError, read_file
 from nbutils.inference.predictor import load_predictor
 from nbutils.runs import UserError
 
-WIDE = {"layout": widgets.Layout(width="auto", min_width="200px")}
-SLIDER = {"layout": widgets.Layout(width="300px")}
-PAGE_CARDS = 12  # shown at once
-BATCH_SIZE = 4  # activation maps that are computed together: the first are soon there
-LIMITS = f"Files of at most {MAX_BYTES // 2**20} MB and {MAX_PIXELS // 10**6} million pixels."
+REDRAW = 0.4  # seconds from one drawing to the next while files are classified
+TOO_LARGE = f"{{}} did not arrive whole: files of {intake.LIMITS} are taken"
 
 
-class Controls:
-    """Widgets to choose images and a model by, and to show what came of it."""
+class Panel:
+    """Add images, see what a model predicts of them, and confirm or correct it.
 
-    def __init__(self, models: Sequence[str], top: int):
-        self.model = _dropdown("Model", models)
-        kinds = {"accept": ",".join(SUFFIXES), "multiple": True}
-        self.upload = widgets.FileUpload(description="Upload images", **kinds, **WIDE)
-        self.folder = widgets.Text(placeholder="a folder here", description="Folder", **WIDE)
-        self.read, self.samples = _button("Read the folder"), _button("Try SYNTHETIC samples")
-        self.stop, self.clear = _button("Stop"), _button("Clear")
-        self.progress = widgets.IntProgress(layout=widgets.Layout(width="98%"), min=0, max=1)
-        self.top = widgets.IntSlider(top, 1, max(top, 1), description="Classes", **SLIDER)
-        shown = "Show activation maps"
-        self.overlay = widgets.Checkbox(True, description=shown, indent=False, **WIDE)
-        strength = report.STRENGTH
-        self.strength = widgets.FloatSlider(strength, max=1, description="Strength", **SLIDER)
-        self.label = _dropdown("Class", [ALL])
-        self.decision = _dropdown("Decision", [ALL, *DECISIONS])
-        self.order = _dropdown("Order", list(ORDERS))
-        self.page = widgets.BoundedIntText(1, min=1, max=1, description="Page", **WIDE)
-        self.facts, self.status, self.table = widgets.HTML(), widgets.HTML(), widgets.HTML()
-        self.cards = widgets.VBox()
+    Parameters
+    ----------
+    model
+        To begin with, as `runs.find_model` takes it.
+    seed
+        Of the drawn samples.
+    root
+        Folders below it can be read; None for none.
+    suspects
+        A run whose doubtful labels are looked at; empty for none.
+    """
+
+    def __init__(
+        self, model: str | Path, seed: int = 0, root: str | Path | None = None, suspects: str = ""
+    ):
+        name = runs.model_name(runs.find_model(model))
+        self.seed, self.root = seed, Path(root) if root else None
+        self.session = Session(load_predictor(name))
+        self.chosen: Entry | Unreadable | None = None
+        self.is_choice = False  # of a person; else the first is shown
+        self.shown: list[Entry | Unreadable] = []
+        self.jobs: Queue[tuple[int, Iterator[None]]] = Queue()
+        self.generation = 0  # of jobs; older ones are given up
+        self.drawn = 0.0  # when
+        self.lock = RLock()
+        self.gallery, self.filters = Gallery(self.choose), Filters(self.refresh)
+        self.controls = Controls(list(dict.fromkeys([name, *runs.list_models()])))
+        self.bridge = Bridge(self._arrived, self.press, self._bridged)
+        self._connect()
+        self._use_model(name)
+        Thread(target=self._work, daemon=True).start()
+        if suspects:
+            files = intake.list_suspects(suspects)
+            self.add(lambda _: files)
 
     def view(self) -> widgets.Widget:
         """Return all of it as a widget to display."""
-        return widgets.VBox([
-            widgets.HTML(report.render("style.html")),
-            _row(self.model, self.upload, self.samples, self.clear),
-            self.facts,
-            _row(self.folder, self.read, self.stop),
-            self.progress,
-            self.status,
-            _row(self.top, self.overlay, self.strength),
-            _row(self.label, self.decision, self.order, self.page),
-            self.cards,
-            self.table,
-        ])  # fmt: skip
-
-
-class Panel(Controls):
-    """Choose images, see what a model predicts of them, and correct it.
-
-    It begins with a model, as `runs.find_model` takes it, and the `top` most probable classes of
-    each image; `seed` is that of the drawn samples.
-    """
-
-    def __init__(self, model: str | Path, top: int, seed: int):
-        name = runs.model_name(runs.find_model(model))
-        super().__init__(list(dict.fromkeys([name, *runs.list_models()])), top)
-        self.seed = seed
-        self.stopped = Event()
-        self.worker = Thread()
-        self.maps_wanted = Event()
-        self._start(name)
-        self._connect()
-        Thread(target=self._explain, daemon=True).start()
+        return self.controls.page
 
     def _connect(self) -> None:
-        """Say what each widget does."""
-        self.upload.observe(self._uploaded, names="value")
-        self.read.on_click(lambda _: self._read_folder())
-        self.samples.on_click(lambda _: self.predict(synthetic.example_files(self.seed)))
-        self.stop.on_click(lambda _: self.stopped.set())
-        self.clear.on_click(lambda _: self._start(self.session.predictor.name))
-        self.model.observe(lambda change: self._switch(change.new), names="value")
-        shown = self.top, self.overlay, self.strength
-        for control in (*shown, self.label, self.decision, self.order, self.page):
+        """Lay out the controls, and say what each does."""
+        actions = {
+            "samples": lambda: self.add_files(synthetic.example_files(self.seed)),
+            "folder": lambda: self.controls.ask_folder(),
+            "read": self._read_folder,
+            "stop": self.stop,
+            "undo": self.undo,
+            "export": lambda: self.controls.offer(report.export(self.session)),
+            "clear": lambda: self.controls.ask_clear(len(self.session.entries)),
+            "wipe": self.clear,
+            "confirm": self.confirm,
+        }
+        self.controls.lay_out(
+            actions, self.bridge, self.filters.view(), self.gallery.view(), bool(self.root)
+        )
+        self.controls.upload.observe(self._uploaded, names="value")
+        self.controls.model.observe(lambda change: self._switch(change.new), names="value")
+        for control in self.controls.looks:
             control.observe(lambda _: self.refresh(), names="value")
 
+    # What comes in
+
+    def add_files(self, files: Iterable[tuple[str, bytes]]) -> None:
+        """Classify files, name and content each, while the panel stays responsive."""
+        listed = [File(*file) for file in files]
+        self.add(lambda _: listed)
+
+    def add(self, source: Callable[[Callable[[], bool]], list[File]]) -> None:
+        """Classify what a source lists; it is told whether to stop."""
+        generation = self.generation
+        stopped = lambda: generation != self.generation  # noqa: E731
+        self._begin(self._classify(source, stopped))
+
+    def stop(self) -> None:
+        """Give up what is not yet classified."""
+        self.generation += 1
+
+    def clear(self) -> None:
+        """Begin anew; what a person said is kept in its file."""
+        self.stop()
+        self.session = Session(self.session.predictor)
+        self.controls.close()
+        self.chosen, self.is_choice = None, False
+        self._say("")
+        self.refresh()
+
+    def _uploaded(self, change) -> None:
+        if change.new:
+            self.add_files((file.name, bytes(file.content)) for file in change.new)
+            self.controls.upload.value = ()
+
+    def _arrived(self, name: str, content: bytes | None) -> None:
+        if content is None:
+            self.session.add_unreadable(name, TOO_LARGE.format(name))
+            self.refresh()
+        else:
+            self.add_files([(name, content)])
+
+    def _bridged(self) -> None:
+        """Leave the widgets that the browser does better to it."""
+        show(self.controls.upload, False)
+
+    def _read_folder(self) -> None:
+        folder, root = self.controls.path.value, self.root
+        if root:
+            self.add(lambda stopped: intake.list_folder(folder, root, stopped, self._say))
+
     def _switch(self, name: str) -> None:
-        """Take another model; the one before stays where it cannot be loaded."""
+        """Have another model judge the same images; the one before stays where it cannot."""
         before = self.session.predictor.name
         if name == before:
             return
         try:
-            self._start(name)
+            self.session.use(load_predictor(name))
         except UserError as error:
-            self.model.value = before
+            self.controls.model.value = before
             self._say(str(error), "error")
+            return
+        self.stop()
+        self._use_model(name)
+        self._begin(self._classify_again())
 
-    def _start(self, name: str) -> None:
-        """Begin a session with a model."""
-        predictor = load_predictor(name)
-        self.halt()
-        self.session = Session(predictor)
-        self.widgets: dict[Entry | Unreadable, widgets.VBox] = {}
-        self.top.max = len(predictor.classes)
-        self.label.options = [ALL, *predictor.classes]
-        self.facts.value = report.message(f"{_model_facts(name)} {LIMITS}")
-        self._say("")
-        self.show()
+    def _use_model(self, name: str) -> None:
+        self.filters.use(self.session.predictor.classes)
+        self.controls.use(name, self.session.predictor.classes, self.answer)
+        self.refresh()
 
-    def _uploaded(self, change) -> None:
-        if change.new:
-            self.predict((file.name, bytes(file.content)) for file in change.new)
-            self.upload.value = ()
+    # Classifying, in a thread of its own
 
-    def _read_folder(self) -> None:
+    def _begin(self, steps: Iterator[None]) -> None:
+        self.jobs.put((self.generation, steps))
+
+    def _work(self) -> None:
+        """Do one job after the other; draw seldom meanwhile, and once more in the end."""
+        while True:
+            try:
+                generation, steps = self.jobs.get(timeout=REDRAW if self.drawn else None)
+            except Empty:
+                self._finish()
+                continue
+            try:
+                self._do(generation, steps)
+            except UserError as error:
+                self._say(str(error), "error")
+            finally:
+                self.jobs.task_done()
+
+    def _do(self, generation: int, steps: Iterator[None]) -> None:
+        while generation == self.generation:
+            try:
+                next(steps)
+            except StopIteration:
+                return
+            self.controls.progress.value += 1
+            if time.monotonic() - self.drawn > REDRAW:
+                self.controls.work(True)
+                self.refresh()
+                self.drawn = time.monotonic()
+
+    def _finish(self) -> None:
+        """Say what came of it, and show all."""
+        self.drawn = 0.0
+        self.controls.work(False)
+        counts = self.session.counts()
+        failed = counts["unreadable"]
+        done = f"{counts.total() - failed} images classified"
+        self._say(f"{done}, {failed} files could not be read." if failed else f"{done}.")
+        self.refresh()
+
+    def _classify(self, source, stopped: Callable[[], bool]) -> Iterator[None]:
+        session, files = self.session, source(stopped)
+        self.controls.progress.max += len(files)
+        for name, content, stored in files:
+            try:
+                data = read_file(content) if isinstance(content, Path) else content
+                session.predict(name, data, stored)
+            except ImageError as error:
+                session.add_unreadable(name, str(error))
+            yield
+
+    def _classify_again(self) -> Iterator[None]:
+        session = self.session
+        images = [entry for entry in session.entries if isinstance(entry, Entry)]
+        self.controls.progress.max += len(images)
+        for entry in images:
+            session.predict_again(entry)
+            yield
+
+    # What a person does
+
+    def choose(self, entry: Entry | Unreadable | None) -> None:
+        """Show a file large."""
+        self.chosen, self.is_choice = entry, True
+        self.refresh()
+
+    def step(self, places: int) -> None:
+        """Show the file some places on."""
+        if self.chosen in self.shown:
+            place = self.shown.index(self.chosen) + places
+            self.choose(self.shown[min(max(place, 0), len(self.shown) - 1)])
+
+    def confirm(self) -> None:
+        """Say that the proposed class is right."""
+        if isinstance(self.chosen, Entry):
+            self.answer(self.chosen.proposed)
+
+    def answer(self, label: str) -> None:
+        """Say what the chosen image is, and go on to the next to review."""
+        entry = self.chosen
+        if not isinstance(entry, Entry):
+            return
+        following = self._following(entry)
         try:
-            files = list(image_list.list_images([self.folder.value]))
+            self.session.review(entry, label)
         except UserError as error:
             self._say(str(error), "error")
             return
-        self.predict((file, Path(file)) for file in files)
+        left = self.session.counts()["review"]
+        rest = f"{left} left to review" if left else "nothing is left to review"
+        self._say(f"{entry.name}: {entry.state} as {label}; {rest}.")
+        self.choose(following or entry)
 
-    def predict(self, files: Iterable[tuple[str, bytes | Path]]) -> None:
-        """Classify files (name, and content or where it is) while the panel stays responsive."""
-        self.halt()
-        self.stopped.clear()
-        self.worker = Thread(target=self._predict, args=(list(files),), daemon=True)
-        self.worker.start()
+    def undo(self) -> None:
+        """Take the last answer back, and show its image."""
+        try:
+            entry = self.session.undo()
+        except UserError as error:
+            self._say(str(error), "error")
+            return
+        if entry:
+            self._say(f"{entry.name}: taken back.")
+            self.filters.reset()
+            self.choose(entry)
 
-    def halt(self) -> None:
-        """Stop what is being classified, and wait for it."""
-        self.stopped.set()
-        if self.worker.is_alive():
-            self.worker.join()
+    def press(self, key: str) -> None:
+        """Do what a key stands for."""
+        classes = self.session.predictor.classes
+        if key.isdigit() and 0 < int(key) <= len(classes):
+            self.answer(classes[int(key) - 1])
+        keys: dict[str, Callable[[], None]] = {
+            "a": self.confirm,
+            "0": lambda: self.answer(corrections.NONE),
+            "n": lambda: self.answer(corrections.NO_DEFECT),
+            "z": self.undo,
+            "left": lambda: self.step(-1),
+            "right": lambda: self.step(1),
+            "+": self.controls.toggle_zoom,
+            "m": self.controls.toggle_map,
+        }
+        keys.get(key, lambda: None)()
 
-    def _predict(self, files: Sequence[tuple[str, bytes | Path]]) -> None:
-        self.stop.disabled = False
-        self.progress.max, self.progress.value = max(len(files), 1), 0
-        for number, (name, content) in enumerate(files, start=1):
-            if self.stopped.is_set():
-                break
-            try:
-                data = read_file(content) if isinstance(content, Path) else content
-                self.session.predict(name, data)
-            except ImageError as error:
-                self.session.entries.append(Unreadable(name, str(error)))
-            self.progress.value = number
-            if number in (1, PAGE_CARDS):
-                self.show()
-        self.stop.disabled = True
-        failed = sum(isinstance(entry, Unreadable) for entry in self.session.entries)
-        done = f"{self.progress.value} of {len(files)} files classified."
-        self._say(f"{done} {failed} could not be read." if failed else done)
-        self.refresh()
+    def _following(self, entry: Entry) -> Entry | Unreadable | None:
+        """Return the next file to review after one, from the top again at the end."""
+        place = self.shown.index(entry) if entry in self.shown else 0
+        others = [*self.shown[place + 1 :], *self.shown[:place]]
+        return next((other for other in others if other.state == "review"), None)
+
+    # What is shown
 
     def refresh(self) -> None:
-        """Draw this page, and have the maps that it lacks computed in the background."""
-        self.show()
-        if self.overlay.value:
-            self.maps_wanted.set()
+        """Draw all of it."""
+        with self.lock:
+            session, filters, controls = self.session, self.filters, self.controls
+            self.shown = session.select(controls.order.value, filters.label, filters.state)
+            if not self.is_choice or self.chosen not in self.shown:
+                self.chosen = self.shown[0] if self.shown else None
+            filters.count(session.counts(), session.classes())
+            self.gallery.show(self.shown, self.chosen, len(session.entries))
+            self._draw_chosen()
+            controls.draw(bool(session.entries), self.chosen, bool(session.history))
+            controls.table.value = (
+                report.table(self.gallery.page()) if controls.as_table.value else ""
+            )
 
-    def show(self) -> None:
-        """Draw the cards of this page, and the table."""
-        session = self.session
-        entries = session.select(self.order.value, self.label.value, self.decision.value)
-        self.page.max = max(-(-len(entries) // PAGE_CARDS), 1)
-        first = PAGE_CARDS * (self.page.value - 1)
-        entries = entries[first : first + PAGE_CARDS]
-        self.cards.children = [self._card(entry) for entry in entries]
-        self.shown = session, entries  # together, for the thread that computes maps
-        self.table.value = report.table(session)
-
-    def _explain(self) -> None:
-        """Compute the maps that this page lacks, some at a time, whenever they are wanted."""
-        while self.maps_wanted.wait():
-            self.maps_wanted.clear()
-            session, entries = self.shown
-            images = (entry for entry in entries if isinstance(entry, Entry))
-            lacking = [entry for entry in images if entry.heatmap is None][:BATCH_SIZE]
-            try:
-                explain(lacking, session.explainer)
-            except UserError as error:
-                self._say(str(error), "error")
-                continue
-            for entry in lacking:
-                if entry in self.shown[1]:
-                    self._card(entry)
-            if lacking:
-                self.maps_wanted.set()
-
-    def _card(self, entry: Entry | Unreadable) -> widgets.Widget:
-        """Return the widget of a file, made once and brought up to date."""
-        if entry not in self.widgets:
-            line = widgets.Layout(border_bottom="1px solid #8885", padding="8px 0")
-            below = [self._correction(entry)] if isinstance(entry, Entry) else []
-            self.widgets[entry] = widgets.VBox([widgets.HTML(), *below], layout=line)
-        card = self.widgets[entry]
-        shown = self.top.value, self.overlay.value, self.strength.value
-        card.children[0].value = report.card(entry, *shown)
-        return card
-
-    def _correction(self, entry: Entry) -> widgets.Widget:
-        classes = self.session.predictor.classes
-        choice = widgets.Dropdown(
-            options=[("as predicted", ""), *zip(classes, classes, strict=True)],
-            value=entry.corrected,
-            description="Correct to",
-        )
-
-        def correct(change) -> None:
-            label = change.new or entry.prediction.label
-            self.session.correct(entry, label)
-            self._say(f"{entry.name}: corrected to {label}.")
-            self.table.value = report.table(self.session)
-
-        choice.observe(correct, names="value")
-        return choice
+    def _draw_chosen(self) -> None:
+        if self.chosen is None:
+            self.controls.detail.value = report.message("Nothing here: choose another count above.")
+            return
+        place, looks = self.shown.index(self.chosen) + 1, self.controls
+        self.controls.detail.value = report.detail(
+            self.chosen, place, len(self.shown), self.session,
+            looks.with_map.value, looks.zoomed.value,
+        )  # fmt: skip
 
     def _say(self, text: str, kind: str = "quiet") -> None:
-        self.status.value = report.message(text, kind)
-
-
-def _dropdown(description: str, options: Sequence[str]) -> widgets.Dropdown:
-    return widgets.Dropdown(options=options, description=description, **WIDE)
-
-
-def _button(description: str) -> widgets.Button:
-    return widgets.Button(description=description, **WIDE)
-
-
-def _row(*children: widgets.Widget) -> widgets.Box:
-    flow = widgets.Layout(flex_flow="row wrap", grid_gap="4px 8px", align_items="center")
-    return widgets.Box(children, layout=flow)
-
-
-def _model_facts(name: str) -> str:
-    """Say how a model did on its test part."""
-    file = runs.find_model(name) / runs.METRICS
-    if not file.exists():
-        return f"{name}: not evaluated on test images."
-    results = runs.read_json(file)
-    low, high = results["test"]["accuracy_interval"]
-    return (
-        f"{name}: {results['test']['accuracy']:.2%} of {results['test']['images']} test images of "
-        f"{results['data']} right (95 % interval {low:.1%} to {high:.1%})."
-    )
+        self.controls.status.value = report.message(text, kind)
+        self.bridge.said = text

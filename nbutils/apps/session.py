@@ -1,38 +1,72 @@
-"""A session of the demo: files, what the model predicted of them, and what a person corrected."""
+"""A session of the demo: files, what a model predicts of them, and what a person says of that."""
 
-from collections.abc import Iterable
+import hashlib
+import tempfile
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
 
+from nbutils.apps import pictures
 from nbutils.data import corrections
-from nbutils.data.images import ImageError, decode, resize
-from nbutils.inference.explain import Explainer
+from nbutils.data.images import ImageError, decode, pixel_hash
 from nbutils.inference.predictor import Prediction, Predictor, error_row, row_columns
 
-ORDERS = {  # name on the panel -> column and whether it ascends
-    "as uploaded": ("number", True),
-    "lowest confidence first": ("confidence", True),
-    "highest novelty first": ("novelty", False),
-    "by file name": ("path", True),
-    "by class": ("predicted", True),
-}
 DECISIONS = ("accept", "review")
+STATES = {  # of a file -> its sign
+    "review": "⚠",
+    "accept": "✓",
+    "confirmed": "✔",
+    "corrected": "✎",
+    "unreadable": "✕",
+}
+REVIEWED = ("confirmed", "corrected")
 ALL = "all"
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+IN_MEMORY = 2**20  # bytes; larger images lie in a temporary file
 
 
-@dataclass(eq=False)  # compared by identity: a file may be uploaded twice
+@dataclass(eq=False)  # compared by identity
 class Entry:
     """An image and its prediction."""
 
     name: str
     gray: np.ndarray  # uint8 (height, width)
     prediction: Prediction
-    preparation: str = ""  # what was done to the image before the model saw it, in words
-    corrected: str = ""  # class that a person chose
-    heatmap: np.ndarray | None = None  # float32 (size, size) in [0, 1]
+    preparation: str = ""  # its size, in words
+    stored: str = ""  # label of a data set, where that is doubtful
+    corrected: str = ""  # what a person says it is; the proposed class where they confirmed it
+    before: str = ""  # what the model before this one predicted, if that was another class
+
+    @property
+    def proposed(self) -> str:
+        """What a person is asked to confirm: the stored label, or the predicted class."""
+        return self.stored or self.prediction.label
+
+    @property
+    def state(self) -> str:
+        """One of `STATES`."""
+        if self.corrected:
+            return "confirmed" if self.corrected == self.proposed else "corrected"
+        return "review" if self.stored else self.prediction.decision
+
+    @property
+    def has_evidence(self) -> bool:
+        """Whether the model says where the defects are."""
+        return self.prediction.defect_map is not None or bool(self.prediction.defects)
+
+    @cached_property
+    def thumbnail(self) -> str:
+        """A small copy as a data URL."""
+        return pictures.encode(self.gray, pictures.THUMBNAIL)
+
+    @cached_property
+    def digest(self) -> str:
+        """The hash of its pixels."""
+        return pixel_hash(self.gray)
 
 
 @dataclass(eq=False)
@@ -41,83 +75,146 @@ class Unreadable:
 
     name: str
     error: str
+    state = "unreadable"
+
+
+ORDERS: dict[str, Callable[[Entry], tuple]] = {  # name on the panel -> key of an image
+    "most doubtful first": lambda entry: (
+        -(entry.prediction.risk if not entry.stored else 1.0),
+        entry.prediction.confidence,
+    ),
+    "as added": lambda entry: (),
+    "by file name": lambda entry: (entry.name,),
+    "by class": lambda entry: (entry.prediction.label, entry.prediction.confidence),
+    "most novel first": lambda entry: (-np.nan_to_num(entry.prediction.novelty),),
+}
 
 
 class Session:
-    """Files that one model has classified, in the order that they came.
+    """Files that a model has classified, in the order that they came."""
 
-    Sessions may share the explainer of their model.
-    """
-
-    def __init__(self, predictor: Predictor, explainer: Explainer | None = None):
-        self.predictor = predictor
-        self.explainer = explainer or Explainer(predictor.name)
+    def __init__(self, predictor: Predictor):
         self.entries: list[Entry | Unreadable] = []
+        self.known: dict[tuple[str, str], Entry | Unreadable] = {}  # by name and content
+        self.history: list[tuple[Entry, str]] = []  # reviews that can be taken back
+        self.use(predictor)
 
-    def predict(self, name: str, data: bytes) -> Entry | Unreadable:
-        """Classify the bytes of a file, and keep its prediction, or its error."""
-        entry: Entry | Unreadable
-        try:
-            gray = decode(data, name)
-            [prediction] = self.predictor.predict_arrays([resize(gray, self.predictor.size)])
-            entry = Entry(name, gray, prediction, self._preparation(gray))
-        except ImageError as error:
-            entry = Unreadable(name, str(error))
-        self.entries.append(entry)
-        return entry
+    def use(self, predictor: Predictor) -> None:
+        """Take another model; `predict_again` has it classify the images that are there."""
+        self.predictor = predictor
+        file = corrections.corrections_file(predictor.name)
+        table = corrections.read(file) if file.is_file() else pd.DataFrame(columns=["sha256"])
+        self.earlier = table.set_index("sha256").get("corrected", pd.Series(dtype=str)).to_dict()
 
-    def correct(self, entry: Entry, label: str) -> None:
-        """Note the true class of an image, in the session and for training."""
-        corrections.write(entry.gray, entry.prediction.label, label, self.predictor.name)
+    def predict(self, name: str, data: bytes, stored: str = "") -> Entry | Unreadable:
+        """Classify the bytes of a file, and keep its prediction, or its error.
+
+        The same content of the same name has one entry. What a person said of these pixels earlier
+        is said again.
+        """
+        key = name, hashlib.sha256(data).hexdigest()
+        if key not in self.known:
+            self.known[key] = self._new_entry(name, data, stored)
+            self.entries.append(self.known[key])
+        return self.known[key]
+
+    def predict_again(self, entry: Entry) -> None:
+        """Classify an image by the model of now, and note whether the class is another one."""
+        before = entry.prediction.label
+        prediction = self.predictor.predict_image(entry.gray)
+        entry.before = before if before != prediction.label else ""
+        entry.prediction = prediction
+
+    def add_unreadable(self, name: str, error: str) -> None:
+        """Keep the error of a file whose content did not arrive."""
+        if (name, error) not in self.known:
+            self.known[name, error] = Unreadable(name, error)
+            self.entries.append(self.known[name, error])
+
+    def review(self, entry: Entry, label: str) -> None:
+        """Note what a person says an image is, in the session and for training.
+
+        Raises UserError where it cannot be written; nothing is noted then.
+        """
+        self._write(entry, label)
+        self.history.append((entry, entry.corrected))
         entry.corrected = label
 
-    def _preparation(self, gray: np.ndarray) -> str:
-        height, width = gray.shape
-        size, views = self.predictor.size, self.predictor.tta_views
-        mean = "" if views == 1 else f", mean of {views} views"
-        return f"{width} x {height} gray, resized to {size} x {size}{mean}"
+    def undo(self) -> Entry | None:
+        """Take the last review back, and return its image; None if there is none."""
+        if not self.history:
+            return None
+        entry, label = self.history[-1]
+        self._write(entry, label)
+        entry.corrected = label
+        self.history.pop()
+        return entry
+
+    def counts(self) -> Counter[str]:
+        """Count files by their state."""
+        return Counter(entry.state for entry in self.entries)
+
+    def classes(self) -> Counter[str]:
+        """Count images by the predicted class."""
+        return Counter(entry.prediction.label for entry in self.entries if isinstance(entry, Entry))
+
+    def select(self, order: str, label: str = ALL, state: str = ALL) -> list[Entry | Unreadable]:
+        """Return files in an order of `ORDERS`, of a predicted class and a state, or `ALL`.
+
+        The state may be `reviewed`, for `REVIEWED`. Unreadable files come last, and have no class.
+        """
+        states = {ALL: tuple(STATES), "reviewed": REVIEWED}.get(state, (state,))
+        chosen = [entry for entry in list(self.entries) if entry.state in states]
+        images = [entry for entry in chosen if isinstance(entry, Entry)]
+        images = [entry for entry in images if label in (ALL, entry.prediction.label)]
+        unreadable = [] if label != ALL else [e for e in chosen if isinstance(e, Unreadable)]
+        return [*sorted(images, key=ORDERS[order]), *unreadable]
 
     def table(self) -> pd.DataFrame:
         """Return one row a file: `number`, `predictor.row_columns`, and `corrected`."""
         classes = self.predictor.classes
         rows = [
-            entry.prediction.to_row(entry.name) | {"corrected": entry.corrected}
+            entry.prediction.to_row(entry.name, entry.stored) | {"corrected": entry.corrected}
             if isinstance(entry, Entry)
             else error_row(entry.name, entry.error, classes) | {"corrected": ""}
-            for entry in self.entries
+            for entry in list(self.entries)
         ]
         table = pd.DataFrame(rows, columns=[*row_columns(classes), "corrected"])
         table.insert(0, "number", range(1, len(table) + 1))
         return table
 
     def to_csv(self) -> str:
-        """Return the table as CSV that is safe to open in a spreadsheet."""
-        return self.table().map(_escape_formula).to_csv(index=False)
+        """Return the table as CSV that is safe to open in a spreadsheet, with 4 decimals."""
+        return self.table().map(_cell).to_csv(index=False)
 
-    def select(self, order: str, label: str, decision: str) -> list[Entry | Unreadable]:
-        """Return entries in an order of `ORDERS`, of one class and decision or `ALL`.
+    def _new_entry(self, name: str, data: bytes, stored: str) -> Entry | Unreadable:
+        try:
+            gray = decode(data, name)
+        except ImageError as error:
+            return Unreadable(name, str(error))
+        prediction = self.predictor.predict_image(gray)
+        entry = Entry(name, _spool(gray), prediction, "{1} x {0} gray".format(*gray.shape), stored)
+        entry.corrected = self.earlier.get(entry.digest, "")
+        entry.thumbnail  # noqa: B018  drawn here, where nobody waits for it
+        return entry
 
-        Files that could not be read are in every selection, and come first.
-        """
-        table = self.table()
-        failed = table["error"] != ""
-        chosen = ~failed & ((label == ALL) | (table["predicted"] == label))
-        chosen &= (decision == ALL) | (table["decision"] == decision)
-        column, ascending = ORDERS[order]
-        rows = table[chosen].sort_values(column, ascending=ascending, kind="stable").index
-        return [self.entries[row] for row in (*table.index[failed], *rows)]
-
-
-def explain(entries: Iterable[Entry | Unreadable], explainer: Explainer) -> None:
-    """Compute the activation maps of those that are images; many at once take less time."""
-    images = [entry for entry in entries if isinstance(entry, Entry)]
-    if images:
-        labels = [entry.prediction.label for entry in images]
-        maps = explainer.heatmaps([entry.gray for entry in images], labels)
-        for entry, heatmap in zip(images, maps, strict=True):
-            entry.heatmap = heatmap
+    def _write(self, entry: Entry, label: str) -> None:
+        corrections.write(entry.gray, entry.prediction.label, label, self.predictor.name)
 
 
-def _escape_formula(cell: object) -> object:
-    """Put an apostrophe before text that a spreadsheet would take for a formula (OWASP)."""
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA_STARTS) else cell
+def _spool(gray: np.ndarray) -> np.ndarray:
+    """Return an image; a large one from a temporary file that vanishes with it."""
+    if gray.nbytes <= IN_MEMORY:
+        return gray
+    with tempfile.TemporaryFile() as file:
+        file.write(gray.tobytes())
+        file.flush()
+        return np.memmap(file, np.uint8, "r", shape=gray.shape)
+
+
+def _cell(value: object) -> object:
+    """Round numbers; put an apostrophe before what a spreadsheet takes for a formula (OWASP)."""
+    if isinstance(value, float):
+        return "" if np.isnan(value) else f"{value:.4f}"
+    is_formula = isinstance(value, str) and value.startswith(FORMULA_STARTS)
+    return f"'{value}" if is_formula else value

@@ -1,6 +1,7 @@
 """The demo as a Streamlit page.
 
-streamlit run nbutils/apps/streamlit_app.py [-- --model MODEL]
+streamlit run nbutils/apps/streamlit_app.py --browser.gatherUsageStats false \
+    --server.address 127.0.0.1 [-- --model MODEL]
 """
 
 import argparse
@@ -8,26 +9,26 @@ import argparse
 import streamlit as st
 
 from nbutils.apps import report
-from nbutils.apps.session import Entry, Session, Unreadable, explain
+from nbutils.apps.html import render
+from nbutils.apps.intake import LIMITS, MAX_BYTES
+from nbutils.apps.session import Session
 from nbutils.data.files import SUFFIXES
-from nbutils.inference.explain import Explainer
 from nbutils.inference.predictor import DEFAULT_MODEL, Predictor, load_predictor
 from nbutils.runs import UserError
 
 
 @st.cache_resource
-def load(model: str) -> tuple[Predictor, Explainer]:
-    """Return a model's predictor and its activation maps, once for all visitors."""
-    return load_predictor(model), Explainer(model)
+def load(model: str) -> Predictor:
+    """Return a model's predictor, once for all visitors."""
+    return load_predictor(model)
 
 
-@st.cache_data(max_entries=200)
-def predict(model: str, name: str, data: bytes) -> Entry | Unreadable:
-    """Classify and explain a file."""
-    session = Session(*load(model))
-    entry = session.predict(name, data)
-    explain([entry], session.explainer)
-    return entry
+def session(predictor: Predictor) -> Session:
+    """Return the session of this visitor and model."""
+    sessions = st.session_state.setdefault("sessions", {})
+    if predictor.name not in sessions:
+        sessions[predictor.name] = Session(predictor)
+    return sessions[predictor.name]
 
 
 def page(model: str) -> None:
@@ -35,19 +36,28 @@ def page(model: str) -> None:
     st.set_page_config(page_title="Steel surface defects", layout="wide")
     st.title("Steel surface defects")
     try:
-        predictor, _ = load(model)
+        predictor = load(model)
     except UserError as error:
         st.error(str(error))
         return
+    st.caption(f"Model {report.model_facts(predictor.name)[1]}")
     known = len(predictor.classes)
     top = st.sidebar.slider("Classes", 1, known, min(report.TOP, known))
-    overlaid = st.sidebar.checkbox("Show activation maps", value=True)
-    strength = st.sidebar.slider("Strength", 0.0, 1.0, report.STRENGTH)
-    files = st.file_uploader("Images", SUFFIXES, accept_multiple_files=True)
-    st.html(report.render("style.html"))
-    for file in files or []:
-        entry = predict(model, file.name, file.getvalue())
-        st.html(report.card(entry, top, overlaid, strength))
+    with_map = st.sidebar.checkbox("Show where the defects are", value=True)
+    files = st.file_uploader(
+        f"Images ({LIMITS})",
+        SUFFIXES,
+        accept_multiple_files=True,
+        max_upload_size=MAX_BYTES // 2**20,
+    )
+    st.html(render("style.html"))
+    shown = session(predictor)
+    entries = [shown.predict(file.name, file.getvalue()) for file in files or []]
+    shown.entries = list(dict.fromkeys(entries))  # a file that was taken out leaves the table
+    if entries:
+        st.sidebar.download_button("Table (CSV)", shown.to_csv(), "session.csv", "text/csv")
+    for entry in shown.entries:
+        st.html(report.card(entry, top, with_map))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,62 @@
+"""The part of the panel that runs in the browser."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import anywidget
+import traitlets
+
+from nbutils.apps.intake import LIMITS, MAX_BYTES
+from nbutils.data.files import SUFFIXES
+
+MAX_UNFINISHED = 4  # files that arrive at the same time; a browser sends one after the other
+
+
+class Bridge(anywidget.AnyWidget):
+    """Drag and drop, files, keys and spoken sentences (`bridge.js`).
+
+    It sends files in pieces, so that no limit of a message matters, and keys; what is `said` is
+    read out by screen readers. `take` gets each file (None for the content of one that is too
+    large), `press` each key, and `ready` is called once it runs.
+    """
+
+    _esm = Path(__file__).with_name("bridge.js")
+    said = traitlets.Unicode().tag(sync=True)
+    hint = traitlets.Unicode(f"or drop them anywhere here. {LIMITS}.").tag(sync=True)
+    suffixes = traitlets.List(list(SUFFIXES)).tag(sync=True)
+    max_bytes = traitlets.Int(MAX_BYTES).tag(sync=True)
+
+    def __init__(
+        self,
+        take: Callable[[str, bytes | None], None],
+        press: Callable[[str], None],
+        ready: Callable[[], None],
+    ):
+        super().__init__()
+        self.take, self.press, self.ready = take, press, ready
+        self.pieces: dict[int, bytearray] = {}
+        self.on_msg(self._receive)
+
+    def _receive(self, _: Any, content: dict[str, Any], buffers: list[memoryview]) -> None:
+        kind = content.get("kind")
+        if kind == "key":
+            self.press(str(content["key"]))
+        elif kind == "ready":
+            self.ready()
+        elif kind == "too large":
+            self.take(str(content["name"]), None)
+            self.send({"kind": "taken"})
+        elif kind == "piece":
+            self._put_together(int(content["id"]), content, buffers[0])
+            self.send({"kind": "taken"})
+
+    def _put_together(self, number: int, facts: dict[str, Any], piece: memoryview) -> None:
+        name, size = str(facts["name"]), int(facts["size"])
+        whole = self.pieces.setdefault(number, bytearray())
+        whole += piece
+        if size > MAX_BYTES or len(whole) > size or len(self.pieces) > MAX_UNFINISHED:
+            self.pieces.clear()
+            self.take(name, None)
+        elif len(whole) == size:
+            self.take(name, bytes(self.pieces.pop(number)))

@@ -1,0 +1,65 @@
+"""How files come in: from a browser, from a folder, from the suspects of a run."""
+
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+from nbutils import runs
+from nbutils.data import image_list
+from nbutils.data.images import MAX_PIXELS
+from nbutils.runs import UserError
+
+MAX_BYTES = 64 * 2**20  # of a file from a browser
+MAX_FILES = 2000  # of a folder
+LIMITS = (
+    f"JPEG, PNG, BMP or TIFF, at most {MAX_BYTES // 2**20} MB and "
+    f"{MAX_PIXELS // 10**6} million pixels each"
+)
+
+
+class File(NamedTuple):
+    """A file to classify: its content or where it is, and a label that is doubtful."""
+
+    name: str
+    content: bytes | Path
+    stored: str = ""
+
+
+def list_folder(
+    folder: str, root: Path, stopped: Callable[[], bool], say: Callable[[str], None]
+) -> list[File]:
+    """List the images in a folder below `root`, at most `MAX_FILES`, until `stopped`.
+
+    A relative path starts at the root. It says where there are more. Raises UserError for a
+    folder outside, also by a link, or without images.
+    """
+    root, name = root.resolve(), folder.strip()
+    place = (root / Path(name).expanduser()).resolve()
+    if not name or not place.is_relative_to(root):
+        raise UserError(f"{name or 'no name'} is no folder below {root}: name one")
+    if not place.is_dir():
+        raise UserError(f"{name} is no folder: name one that holds images")
+    say(f"Listing {name}.")
+    files: list[File] = []
+    for path in image_list.list_images([str(place)]):
+        if stopped():
+            return []
+        if len(files) == MAX_FILES:
+            say(f"{name} holds more than {MAX_FILES} images: these are the first.")
+            break
+        if Path(path).resolve().is_relative_to(root):
+            files.append(File(_shown(Path(path), root), Path(path)))
+    return files
+
+
+def list_suspects(run: str) -> list[File]:
+    """List the images of a run whose label is doubtful, with that label, the worst first."""
+    table = runs.read_csv(runs.open_run(run) / runs.SUSPECTS)
+    rows = zip(table["path"], table["label"], strict=True)
+    return [File(path, Path(path), label) for path, label in islice(rows, MAX_FILES)]
+
+
+def _shown(path: Path, root: Path) -> str:
+    """Return a path as it is shown: from the root, unless that is the root of all."""
+    return str(path if root == Path(root.anchor) else path.relative_to(root))

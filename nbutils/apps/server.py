@@ -1,0 +1,62 @@
+"""The panel as a page that Voila serves on this machine."""
+
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import nbformat
+from voila.app import Voila
+
+from nbutils import runs
+from nbutils.apps import intake
+from nbutils.runs import UserError
+
+TITLE = "Steel surface defects"
+CELL = """\
+from nbutils.apps.panel import Panel
+
+Panel({model!r}, root={root!r}, suspects={suspects!r}).view()
+"""
+SETTINGS = {
+    "websocket_max_message_size": 2**29,  # bytes, of files that come without the bridge
+    "allow_remote_access": False,  # a foreign Host header is refused: no rebinding of DNS
+    "local_hostnames": ["localhost"],
+    "disable_check_xsrf": True,  # else the page could not end its kernel; origins are checked
+}
+OPTIONS = [
+    "--Voila.ip=127.0.0.1",
+    "--preheat_kernel=True",
+    f"--Voila.tornado_settings={SETTINGS}",
+    "--MappingKernelManager.cull_idle_timeout=600",  # of browsers that went without a word
+    "--MappingKernelManager.cull_interval=60",
+]
+
+
+def serve(model: str, root: str, suspects: str, options: Sequence[str]) -> None:
+    """Serve the panel until it is interrupted.
+
+    Parameters
+    ----------
+    model
+        To begin with, as `runs.find_model` takes it.
+    root
+        Visitors may read images below this folder; empty for none.
+    suspects
+        A run whose doubtful labels are looked at; empty for none.
+    options
+        Further ones for Voila.
+    """
+    name = runs.model_name(runs.find_model(model))
+    folder = Path(root).expanduser().resolve()
+    if root and not folder.is_dir():
+        raise UserError(f"--root {root} is no folder: name one that holds images")
+    if suspects:
+        intake.list_suspects(suspects)
+    os.environ["STEEL_HOME"] = str(runs.HOME)  # the kernels work in the folder of the notebook
+    cell = CELL.format(model=name, root=str(folder) if root else None, suspects=suspects)
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell)])
+    with tempfile.TemporaryDirectory() as place:  # another server has another
+        file = Path(place, f"{TITLE}.ipynb")
+        nbformat.write(notebook, file)
+        Voila.launch_instance([str(file), *OPTIONS, *options])
