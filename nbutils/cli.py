@@ -13,7 +13,8 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -22,10 +23,10 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from nbutils import runs
-from nbutils.data import image_list
+from nbutils import disk, runs
+from nbutils.data import bit_depth, image_list
 from nbutils.data.files import SUFFIXES
-from nbutils.data.images import ImageError, read_file
+from nbutils.data.images import ImageError, common_bit_depth, decode, read_file
 from nbutils.inference.predictor import (
     DEFAULT_MODEL,
     Prediction,
@@ -49,14 +50,6 @@ EXTRAS = {  # of the package, that each command needs
     "demo": "notebooks",
 }
 CLUSTER = ("distributed", "dask")
-MAX_MESSAGE = 2**29  # bytes, of files uploaded at once
-DEMO_OPTIONS = [
-    "--Voila.ip=127.0.0.1",
-    "--preheat_kernel=True",
-    f"--Voila.tornado_settings={{'websocket_max_message_size': {MAX_MESSAGE}}}",
-    "--MappingKernelManager.cull_idle_timeout=600",
-    "--MappingKernelManager.cull_interval=60",
-]
 
 
 class Steel(TyperGroup):
@@ -65,15 +58,29 @@ class Steel(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
         try:
-            return super().invoke(ctx)
-        except (UserError, PermissionError) as error:
+            try:
+                return super().invoke(ctx)
+            finally:
+                sys.stdout.flush()
+        except UserError as error:
             code, sentence = USER_ERROR, str(error)
+        except OSError as error:
+            code, sentence = USER_ERROR, disk.describe_error(error, "the output")
+            if not sentence:
+                raise
+            _drop_output()
         except ModuleNotFoundError as error:
             code, sentence = USER_ERROR, _missing_extra(ctx.invoked_subcommand, error)
         except KeyboardInterrupt:
             code, sentence = INTERRUPTED, "Interrupted."
         typer.echo(sentence, err=True)
         raise typer.Exit(code)
+
+
+def _drop_output() -> None:
+    """Have what could not be printed thrown away, which Python would try again at its end."""
+    with suppress(io.UnsupportedOperation):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class Run(TyperCommand):
@@ -113,6 +120,16 @@ ModelArgument = Annotated[str, typer.Argument(help="A folder, or run/model below
 Backend = Annotated[
     str | None,
     typer.Option("--backend", help="keras or litert. Default: litert where the model has it."),
+]
+
+
+BitDepth = Annotated[
+    int | None,
+    typer.Option("--bit-depth", help="Of the camera: 10, 12, 14 or 16. Default: by the files."),
+]
+
+Making = Annotated[
+    str, typer.Option("--run", help="reference, to write into the folder of a model that ships.")
 ]
 
 
@@ -168,18 +185,20 @@ def predict(
     top: Annotated[int, typer.Option(min=1, help="Classes to print.")] = 3,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, all probabilities.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object a line.")] = False,
+    bits: BitDepth = None,
 ) -> None:
     """Classify images one after the other."""
     if as_csv and as_json:
         raise UserError("--csv and --json exclude each other: choose one")
     paths = [path for source in sources for path in _listed(source)]
+    bits = _bit_depth(bits, paths)
     predictor = load_predictor(model, backend)
     show: Printer = partial(_print_text, max(map(len, paths), default=0), top)
     if as_csv or as_json:
         show = _csv_printer(predictor) if as_csv else _print_json
     unreadable = False
     for path in paths:
-        row, prediction = _predict(predictor, path)
+        row, prediction = _predict(predictor, path, bits)
         show(row, prediction)
         unreadable |= prediction is None
     raise typer.Exit(UNREADABLE if unreadable else 0)
@@ -187,16 +206,27 @@ def predict(
 
 def _listed(source: str) -> Iterable[str]:
     """List the images of a source; an image file stays as it is named, if it exists or not."""
-    place = Path(source)
-    if place.suffix.lower() in SUFFIXES and not place.is_dir() and not glob.has_magic(source):
+    is_image = source.lower().endswith(SUFFIXES) and not glob.has_magic(source)
+    if is_image and not os.path.isdir(source):  # noqa: PTH112  Path raises for names too long
         return [source]
     return image_list.list_images([source])
 
 
-def _predict(predictor: Predictor, path: str) -> tuple[dict[str, Any], Prediction | None]:
+def _bit_depth(given: int | None, paths: Sequence[str]) -> int | None:
+    """Return the bit depth of 16-bit files: what is given, or that of the set, which is told."""
+    bit_depth.check(given)
+    bits = given or common_bit_depth(paths)
+    if bits and not given:
+        typer.echo(bit_depth.describe(bits), err=True)
+    return bits
+
+
+def _predict(
+    predictor: Predictor, path: str, bits: int | None
+) -> tuple[dict[str, Any], Prediction | None]:
     """Return the row of a file, and its prediction or None if it could not be read."""
     try:
-        [prediction] = predictor.predict([read_file(path)], [path])
+        prediction = predictor.predict_image(decode(read_file(path), path, bits))
         return prediction.to_row(path), prediction
     except ImageError as error:
         return error_row(path, str(error), predictor.classes), None
@@ -239,39 +269,44 @@ def inspect(
     max_review_rows: Annotated[
         int, typer.Option(min=0, help="Images of the review queue on the page.")
     ] = MAX_REVIEW_ROWS,
+    bits: BitDepth = None,
 ) -> None:
     """Classify many images into a table.
 
     On all cores, with a page of what to review. Started again after an interruption, it goes on.
     """
-    from nbutils.apps import inspection_page
+    from nbutils.apps import inspection, inspection_page
     from nbutils.inference import batch
 
     image_list.list_images(sources)  # these two raise before there is a folder
     find_backend(runs.find_model(model), backend)
     stem = re.sub(r"[^\w.-]+", "", Path(sources[0]).stem)  # without a pattern's signs
     folder = runs.create_run(f"{name}/inspection" if name else f"inspection_{stem or 'all'}")
-    table = batch.inspect(sources, folder, model, backend, scheduler, workers)
-    summary = inspection_page.summarize(folder, max_review_rows)
+    table = batch.inspect(sources, folder, model, backend, scheduler, workers, bits)
+    summary = inspection.summarize(folder, max_review_rows)
     typer.echo(f"{table}\n{inspection_page.write(folder, summary)}")
     raise typer.Exit(UNREADABLE if summary.n_errors else 0)
 
 
 @app.command(epilog="Example: steel export mill_2/mobilenet_v2")
-def export(model: ModelArgument) -> None:
+def export(model: ModelArgument, making: Making = "") -> None:
     """Write a model for the LiteRT runtime.
 
     Then hold it against Keras on the test images of its run.
     """
     from nbutils.inference import export
 
-    typer.echo(export.export(runs.find_model(model)).to_string(index=False))
+    folder = runs.find_model(model)
+    if runs.ships(folder) and making != runs.REFERENCE:
+        raise UserError(f"{folder} ships and is not written to: train a model of your own")
+    typer.echo(export.export(folder).to_string(index=False))
 
 
 @app.command(epilog="Example: steel bench mill_2/mobilenet_v2 --rounds 11")
 def bench(
     model: ModelArgument = DEFAULT_MODEL,
     rounds: Annotated[int, typer.Option(min=1, help="Of measurements.")] = 3,
+    making: Making = "",
 ) -> None:
     """Time a model with each backend.
 
@@ -287,8 +322,8 @@ def bench(
             files.append(Path(place, name))
             files[-1].write_bytes(content)
         table = latency.benchmark(folder, files, rounds).assign(images="SYNTHETIC")
-    run = runs.create_run(runs.REFERENCE) if folder.parent == runs.SHIPPED else folder.parent
-    runs.write_csv(table, runs.create_model(run, folder.name) / runs.BENCHMARK)
+    if not runs.ships(folder) or making == runs.REFERENCE:
+        runs.write_csv(table, folder / runs.BENCHMARK)
     typer.echo(table.to_string(index=False, float_format="{:.4g}".format))
 
 
@@ -296,24 +331,21 @@ def bench(
     epilog="Example: steel demo --model mill_2/mobilenet_v2 --theme=dark --port=8867",
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
 )
-def demo(context: typer.Context, model: Model = DEFAULT_MODEL) -> None:
-    """Serve the upload demo on this machine.
+def demo(
+    context: typer.Context,
+    model: Model = DEFAULT_MODEL,
+    root: Annotated[str, typer.Option(help="Visitors may read images below this folder.")] = "",
+    suspects: Annotated[
+        str, typer.Option(metavar="RUN", help="Begin with the doubtful labels of a run.")
+    ] = "",
+) -> None:
+    """Serve the panel on this machine.
 
     Further options go to Voila.
     """
-    import papermill
-    from voila.app import Voila
+    from nbutils.apps import server
 
-    notebook = next(runs.NOTEBOOKS.glob("05_*.ipynb"))
-    parameters = {"MODEL": runs.model_name(runs.find_model(model)), "STATIC_PREVIEW": False}
-    os.environ["STEEL_HOME"] = str(runs.HOME)  # the kernels work in the folder of the copy
-    copies = runs.create_run("demo")
-    with tempfile.TemporaryDirectory(dir=copies) as folder:  # another server has another
-        copy = str(Path(folder, notebook.name))
-        papermill.execute_notebook(
-            str(notebook), copy, parameters, prepare_only=True, progress_bar=False
-        )
-        Voila.launch_instance([copy, *DEMO_OPTIONS, *context.args])
+    server.serve(model, root, suspects, context.args)
 
 
 def main() -> None:

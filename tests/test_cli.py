@@ -135,8 +135,22 @@ def test_a_benchmark_says_that_it_is_of_synthetic_images(trained, outputs, monke
     assert steel("bench", trained, "--rounds", "4").exit_code == 0
     assert seen == [trained, 4, *[b"PNG"] * 6]
     assert "SYNTHETIC" in (trained / runs.BENCHMARK).read_text()
-    steel("bench", "mobilenet_v2")
-    assert (outputs / "reference" / "mobilenet_v2" / runs.BENCHMARK).exists()
+
+
+def test_models_that_ship_are_not_written_to(trained, outputs, monkeypatch):
+    from nbutils.evaluation import latency
+    from nbutils.inference import export
+
+    monkeypatch.setattr(runs, "SHIPPED", trained.parent)
+    monkeypatch.setattr(latency, "benchmark", lambda *_: pd.DataFrame({"backend": ["litert"]}))
+    monkeypatch.setattr(export, "export", lambda folder: pd.DataFrame({"to": [folder.name]}))
+    (trained / runs.BENCHMARK).unlink(missing_ok=True)
+    assert "ships and is not written to" in steel("export", trained).stderr
+    assert steel("export", trained, "--run", "reference").exit_code == 0
+    assert "litert" in steel("bench", trained).stdout
+    assert not (trained / runs.BENCHMARK).exists()
+    steel("bench", trained, "--run", "reference")
+    assert (trained / runs.BENCHMARK).exists()
 
 
 def test_the_version_and_an_example_for_each_command():

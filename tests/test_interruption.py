@@ -109,8 +109,16 @@ def half(file):
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
 
 
-@pytest.mark.parametrize("damage", [zeros, nothing, half])
-@pytest.mark.parametrize("pattern", ["backup_*", "backup_3*", "best_*", "history.csv", "settings*"])
+@pytest.mark.parametrize(
+    ("pattern", "damage"),
+    [
+        ("backup_*", zeros),
+        ("backup_3*", half),
+        ("best_*", zeros),
+        ("history.csv", nothing),
+        ("settings*", half),
+    ],
+)
 def test_what_cannot_be_resumed_is_set_aside(arrays, whole, tmp_path, pattern, damage, capsys):
     folder = Path(shutil.copytree(whole[0], tmp_path / "model"))
     for file in (folder / "training").glob(pattern):
