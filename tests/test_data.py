@@ -11,9 +11,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from nbutils import runs, runtime
+from nbutils import plots, runs, runtime
 from nbutils.data import audit, datasets, labels, shortcuts, splits, synthetic
-from nbutils.plots.data import class_balance
 from nbutils.runs import UserError
 
 
@@ -222,7 +221,7 @@ def test_classes_named_by_digits_stay_text(tmp_path, gray):
 
 
 NO_PAIRS = pd.DataFrame({"a": [], "b": []}, dtype=int)
-NAMES = (b"\xe4.png", b"a, b.png", b'"q".png', b"line\nbreak.png", b"NA", b" x .png")
+NAMES = (b"\xe4.png", b"a, b.png", b'"q".png', b"line\nbreak.png", b"NA", b" x .png", b"$\\frac$")
 
 
 def test_file_names_of_any_bytes_survive(tmp_path, gray):
@@ -245,6 +244,9 @@ def test_file_names_of_any_bytes_survive(tmp_path, gray):
     skipped = json.loads((tmp_path / "audit.json").read_text())["skipped"]
     assert {os.fsencode(path).split(b"/")[-1] for path in skipped} == {b"\xf6.xml", b"cr\r.png"}
     table.attrs["layout"].encode()
+    figure = plots.data.samples(datasets.read_originals(table), table)
+    figure.canvas.draw()
+    plt.close(figure)
     with pytest.raises(UserError) as caught:
         datasets.read_images(split.assign(sha256="0"), 32)
     str(caught.value).encode()
@@ -287,4 +289,4 @@ def test_a_set_of_any_shape_is_audited_and_split(tmp_path, shape, monkeypatch):
     splits.write_split(table, part, tmp_path, group)
     runs.write_json(audit.summarize(table, part, pairs), tmp_path / runs.AUDIT)
     assert splits.read_split(tmp_path)["part"].tolist() == part.tolist()
-    plt.close(class_balance(table["label"], part))
+    plt.close(plots.data.class_balance(table["label"], part))
