@@ -105,14 +105,14 @@ def _picture(gray: np.ndarray, prediction: Prediction | None) -> dict[str, Any]:
     height, width = gray.shape
     is_strip = width > STRIP * height
     found = prediction.defects[:MAX_BOXES] if prediction else ()
-    has_map = prediction is not None and prediction.defect_map is not None
+    defect_map = prediction.defect_map if prediction else None
     return {
         "width": width,
         "height": height,
         "is_strip": is_strip,
         "wide": 2 * width if is_strip else min(BESIDE, 2 * BESIDE * width / height),  # pixels
         "image": html.data_url("image/jpeg", _jpeg(gray, WIDE if is_strip else SIDE)),
-        "map": pictures.encode_map(prediction.defect_map) if has_map else "",
+        "map": pictures.encode_map(defect_map) if defect_map is not None else "",
         "boxes": [
             {
                 "title": f"{defect.label} {defect.confidence:.0%}",
