@@ -127,11 +127,14 @@ class HistoryCheckpoint(keras.callbacks.Callback):
         if not file.exists():
             return []
         try:
-            table = pd.read_csv(file, float_precision="round_trip")
-        except ValueError:
+            text = pd.read_csv(file, dtype=str, na_values="").drop(
+                columns="notice", errors="ignore"
+            )
+            table = text.astype(float).astype({"epoch": int})  # of text: exact to the last digit
+        except (ValueError, KeyError):
             table = pd.DataFrame()
         if set(table) >= COLUMNS and (table["epoch"].diff()[1:] == 1).all():
-            return table.drop(columns="notice", errors="ignore").to_dict("records")
+            return table.to_dict("records")
         set_aside(file)
         return []
 
