@@ -282,6 +282,15 @@ def test_confidence_without_a_threshold_or_errors():
     assert not ax.figure.legends
 
 
+def test_where_no_prediction_is_accepted_no_threshold_is_drawn():
+    ax = evaluation.confidence(predictions(), 1.01).axes[0]
+    assert len(ax.get_lines()) == 2
+    assert "all of which a person looks at" in ax.get_title()
+    assert len(uncertainty.risk({"clean": CURVE}, 1.01, "m").axes[0].get_lines()) == 1
+    legend = uncertainty.expected_cost(CURVE, 1.01).legends[0]
+    assert "threshold: accept none" in [text.get_text() for text in legend.get_texts()]
+
+
 def test_expected_cost_marks_its_minimum_and_the_threshold():
     figure = uncertainty.expected_cost(CURVE, 0.8)
     steps, threshold, least = figure.axes[0].get_lines()
@@ -388,6 +397,12 @@ def test_limits_of_novelty_and_drift_lie_at_their_place():
 def test_localization_marks_chance_in_each_row():
     for ax in evaluation.localization(classwise(2), "title").axes:
         assert ax.get_lines()[-1].get_xydata().tolist() == [[0.3, 0], [0.3, 1]]
+
+
+def test_samples_without_boxes_promise_none():
+    grays, rows = images(4)
+    assert "boxes" in data.samples(grays, rows).get_suptitle()
+    assert "boxes" not in data.samples(grays, rows.assign(boxes=[[]] * 4)).get_suptitle()
 
 
 def test_samples_have_the_images_in_their_own_shape_and_boxes_named_inside():

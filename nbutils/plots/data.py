@@ -24,13 +24,15 @@ def samples(
     grays: list[np.ndarray],
     rows: pd.DataFrame,
     columns: int = 6,
-    title: str = "Images with their annotated boxes",
+    title: str = "",
 ) -> Figure:
     """Show images with their boxes, each under its class and file name.
 
     Images are uint8 (height, width) of any size; `rows` has the path, label and boxes of each.
     """
     captions = list(map(style.caption, rows["path"], rows["label"]))
+    boxed = rows["boxes"].map(len).any()
+    title = title or ("Images with their annotated boxes" if boxed else "Images and their classes")
     figure, axes = style.image_grid(grays, captions, columns, title)
     for ax, boxes, label in zip(axes.flat, rows["boxes"], rows["label"], strict=False):
         style.draw_boxes(ax, boxes, label)

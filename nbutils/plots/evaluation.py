@@ -25,8 +25,8 @@ N_BARS = 8  # classes of an image whose probabilities are shown
 def confusion(counts: pd.DataFrame, title: str) -> Figure:
     """Show the counts of `metrics.confusion`, coloured by their share of the true class."""
     shares = counts.div(counts.sum(axis=1).clip(lower=1), axis=0)
-    side = 2.5 + max(0.4, 0.8 - 0.04 * len(counts)) * len(counts)
-    figure, ax = plt.subplots(figsize=(side + 2, side))
+    side = 2.5 + max(0.27, 0.8 - 0.04 * len(counts)) * len(counts)
+    figure, ax = plt.subplots(figsize=(side + 2.5, side))
     norm = PowerNorm(0.4, 0, 1)  # one error among many hits is seen
     style.heatmap(ax, shares, counts.astype(str).where(counts > 0, ""), cmap="Blues", norm=norm)
     ax.set(title=title, xlabel="predicted class", ylabel="true class", aspect="equal")
@@ -75,7 +75,8 @@ def errors(grays: list[np.ndarray], rows: pd.DataFrame) -> Figure:
 def confidence(table: pd.DataFrame, threshold: float | None = None) -> Figure:
     """Show the confidence of each prediction, the wrong ones on top.
 
-    `table` has label, predicted and confidence; below the threshold a prediction is reviewed.
+    `table` has label, predicted and confidence; below the threshold, which may lie above all
+    confidence, a prediction is reviewed.
     """
     correct = table["label"] == table["predicted"]
     figure, ax = plt.subplots(figsize=(9, 3.6))
@@ -86,10 +87,12 @@ def confidence(table: pd.DataFrame, threshold: float | None = None) -> Figure:
     style.confidence_axis(ax, style.complement(table["confidence"]).min())
     ax.set_title(f"Confidence of the predictions of {len(table)} images")
     style.name_rows(ax, [f"wrong ({(~correct).sum()})", f"correct ({correct.sum()})"])
-    if threshold is not None:
+    if threshold is not None and threshold <= 1:
         label = f"review threshold {threshold:.4g}: left of it, a person looks"
         ax.axvline(style.complement(threshold), color=style.GRAY, ls="--", label=label)
         style.legend_below(figure, ax)
+    elif threshold is not None:
+        ax.set_title(f"{ax.get_title()}, all of which a person looks at")
     return figure
 
 

@@ -46,7 +46,9 @@ def activation_maps(grays: list[np.ndarray], maps: np.ndarray, rows: pd.DataFram
         for label, confidence in zip(rows["predicted"], rows["confidence"], strict=True)
     ]
     title = "Images, and below them their class activation maps"
-    figure, axes = style.image_grid(grays * 2, captions, len(grays), title, width=2.3)
+    figure, axes = style.image_grid(
+        grays * 2, captions, len(grays), title, width=2.3, layout="constrained"
+    )
     for both, gray, heat, boxes, label in zip(
         axes.T, grays, maps, rows["boxes"], rows["label"], strict=True
     ):

@@ -23,6 +23,8 @@ GRAY = "0.35"  # thresholds and other lines of reference
 MARKERS = "osD^vPX*h"
 NAME_LENGTH = 32  # characters of a class or row that a figure shows
 CAPTION_LENGTH = 25  # of the name of a file or class above an image
+CAPTION_HEIGHT = 0.5  # inches, of two lines
+MARGIN = 0.35  # inches above and below a grid of images, for its title and a notice
 MIN_COMPLEMENT = 1e-7  # of 1 - confidence, where float32 ends
 SAME_LUMINANCE = 0.179  # of a colour on which black and white are equally easy to read (WCAG 2)
 PLACES = ((0, 7), (-6, 6), (6, 6), (7, 0), (-7, 0), (0, -7), (6, -6), (-6, -6))  # points, of labels
@@ -52,10 +54,11 @@ def save(figure: Figure, folder: Path, name: str) -> None:
 
 
 def shorten(name: str, length: int = NAME_LENGTH) -> str:
-    """Return a name of at most `length` characters, its middle left out."""
-    if len(name) <= length:
-        return name
-    return f"{name[: length // 2]}…{name[-(length - length // 2 - 1) :]}"
+    """Return a name of at most `length` characters, its middle left out, for Matplotlib to draw."""
+    name = runs.printable(name)
+    if len(name) > length:
+        name = f"{name[: length // 2]}…{name[-(length - length // 2 - 1) :]}"
+    return name.replace("$", r"\$")  # which is no formula
 
 
 def caption(path: str, label: str) -> str:
@@ -82,13 +85,26 @@ def image_grid(
     columns: int,
     title: str,
     width: float = 2.0,
+    layout: str = "none",
 ) -> tuple[Figure, np.ndarray]:
-    """Show images in their own shape, `columns` a row, each `width` inches wide with a caption."""
+    """Show images in their own shape, `columns` a row, each `width` inches wide with a caption.
+
+    A constrained layout makes room for what stands beside the grid, and takes half a minute for the
+    images of thirty classes.
+    """
     lines = -(-len(grays) // columns)
     shape = np.clip(np.median([gray.shape[0] / gray.shape[1] for gray in grays]), 0.2, 2)
-    size = (max(width * columns, 6), (width * shape + 0.5) * lines + 0.4)
-    figure, axes = plt.subplots(lines, columns, figsize=size, squeeze=False)
-    figure.suptitle(title)
+    height = (width * shape + CAPTION_HEIGHT) * lines + 2 * MARGIN
+    figure, axes = plt.subplots(
+        lines, columns, figsize=(max(width * columns, 6), height), squeeze=False, layout=layout
+    )
+    figure.suptitle(title, y=1 - 0.08 / height)
+    if layout == "none":
+        figure.subplots_adjust(
+            left=0.02, right=0.98, bottom=MARGIN / height,
+            top=1 - (MARGIN + CAPTION_HEIGHT) / height,
+            wspace=0.08, hspace=CAPTION_HEIGHT / (width * shape),
+        )  # fmt: skip
     for ax, gray, text in zip(axes.flat, grays, captions, strict=False):
         show_gray(ax, gray, text)
     for ax in axes.flat[len(grays) :]:

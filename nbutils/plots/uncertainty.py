@@ -66,11 +66,11 @@ def expected_cost(curve: pd.DataFrame, threshold: float) -> Figure:
     """Show cost and share accepted by threshold (`review.expected_cost`), with the one chosen."""
     curve = curve.sort_values("confidence")
     least = curve.iloc[curve["cost"].argmin()]
+    name = f"threshold {threshold:.4g}" if threshold <= 1 else "threshold: accept none"
     figure, axes = plt.subplots(2, 1, figsize=(8, 5.6), sharex=True, height_ratios=(2, 1))
     for ax, measure in zip(axes, ("cost", "coverage"), strict=True):
         ax.plot(style.complement(curve["confidence"]), curve[measure], drawstyle="steps-pre")
-        ax.axvline(style.complement(threshold), color=style.GRAY, ls="--",
-                   label=f"threshold {threshold:.4g}")  # fmt: skip
+        ax.axvline(style.complement(threshold), color=style.GRAY, ls="--", label=name)
         ax.plot(style.complement(least["confidence"]), least[measure], "o", color="C1", ms=9,
                 label=f"least cost: {least['cost']:.3g} per image")  # fmt: skip
     reached = curve["confidence"][curve["confidence"] <= 1]
@@ -96,8 +96,9 @@ def risk(tables: dict[str, pd.DataFrame], confidence: float, model: str) -> Figu
         color, line = f"C{number}", ("-", "--", ":")[number % 3]
         chosen = table[table["confidence"] >= confidence].tail(1)
         ax.plot(table["coverage"], table["risk"], color=color, ls=line, label=f"{name} images")
-        ax.plot(chosen["coverage"], chosen["risk"], style.MARKERS[number], ms=9, color=color,
-                label=f"{name} images at confidence {confidence:.4g}")  # fmt: skip
+        if len(chosen):
+            ax.plot(chosen["coverage"], chosen["risk"], style.MARKERS[number], ms=9, color=color,
+                    label=f"{name} images at confidence {confidence:.4g}")  # fmt: skip
     ax.set(title=f"{model}: errors among accepted predictions of the test images",
            xlabel="predictions accepted, highest confidence first",
            ylabel="wrong among accepted")  # fmt: skip
