@@ -338,6 +338,10 @@ def demo(
     suspects: Annotated[
         str, typer.Option(metavar="RUN", help="Begin with the doubtful labels of a run.")
     ] = "",
+    host: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Of a proxy before it; repeatable."),
+    ] = None,
 ) -> None:
     """Serve the panel on this machine.
 
@@ -345,7 +349,7 @@ def demo(
     """
     from nbutils.apps import server
 
-    server.serve(model, root, suspects, context.args)
+    server.serve(model, root, suspects, host or (), context.args)
 
 
 def main() -> None:

@@ -129,11 +129,11 @@ def _limits(entry: Entry, session: Session) -> dict[str, Any]:
     if policy is None or novelty != novelty:
         return {}
     confidence, limit = policy.thresholds.confidence, policy.thresholds.novelty
-    words = "farther from the training images than the limit: a person reviews"
+    words = "farther from the training images than the limit"
     if novelty <= limit:
         words = "like the training images" if novelty <= 1.1 else "within the limit"
     return {
         "limit": confidence if confidence <= 1 else None,
         "novelty_limit": limit,
-        "novelty_words": f"{words} (about 1 for images like those of training)",
+        "novelty_words": words,
     }

@@ -21,19 +21,19 @@ Panel({model!r}, root={root!r}, suspects={suspects!r}).view()
 SETTINGS = {
     "websocket_max_message_size": 2**29,  # bytes, of files that come without the bridge
     "allow_remote_access": False,  # a foreign Host header is refused: no rebinding of DNS
-    "local_hostnames": ["localhost"],
     "disable_check_xsrf": True,  # else the page could not end its kernel; origins are checked
 }
 OPTIONS = [
     "--Voila.ip=127.0.0.1",
     "--preheat_kernel=True",
-    f"--Voila.tornado_settings={SETTINGS}",
     "--MappingKernelManager.cull_idle_timeout=600",  # of browsers that went without a word
     "--MappingKernelManager.cull_interval=60",
 ]
 
 
-def serve(model: str, root: str, suspects: str, options: Sequence[str]) -> None:
+def serve(
+    model: str, root: str, suspects: str, hosts: Sequence[str], options: Sequence[str]
+) -> None:
     """Serve the panel until it is interrupted.
 
     Parameters
@@ -44,6 +44,8 @@ def serve(model: str, root: str, suspects: str, options: Sequence[str]) -> None:
         Visitors may read images below this folder; empty for none.
     suspects
         A run whose doubtful labels are looked at; empty for none.
+    hosts
+        Names beside localhost that the page is asked for by, as behind a proxy.
     options
         Further ones for Voila.
     """
@@ -56,7 +58,9 @@ def serve(model: str, root: str, suspects: str, options: Sequence[str]) -> None:
     os.environ["STEEL_HOME"] = str(runs.HOME)  # the kernels work in the folder of the notebook
     cell = CELL.format(model=name, root=str(folder) if root else None, suspects=suspects)
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell)])
+    settings = SETTINGS | {"local_hostnames": ["localhost", *hosts]}
     with tempfile.TemporaryDirectory() as place:  # another server has another
         file = Path(place, f"{TITLE}.ipynb")
         nbformat.write(notebook, file)
-        Voila.launch_instance([str(file), *OPTIONS, *options])
+        own = [*OPTIONS, f"--Voila.tornado_settings={settings}"]
+        Voila.launch_instance([str(file), *own, *options])
