@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from nbutils import runs
+from nbutils import disk, runs
 from nbutils.data import datasets, splits
 from nbutils.inference.litert import LiteRTNetwork
 from nbutils.inference.predictor import BACKENDS, Predictor, load_predictor
@@ -72,15 +72,17 @@ def write_litert(model: keras.Model, file: Path) -> None:
 def export(model: Path) -> pd.DataFrame:
     """Write the `.tflite` file of a model, and how it compares with Keras to `export.csv`.
 
-    The folder lies in a run with a split, whose test images are compared. Returns `compare`.
+    The folder lies in a run with a split, whose test images are compared. Returns `compare`. Raises
+    UserError while another process trains the model.
     """
-    predictor = load_predictor(model, "keras")
-    split = splits.read_split(model.parent)
-    split = split[split["label"].isin(predictor.classes)]  # one may have been held out of training
-    (model / runs.EXPORT).unlink(missing_ok=True)  # it is of the file before
-    to_litert(predictor, model / runs.LITERT_MODEL)
-    table = compare(model, split[split["part"] == "test"])
-    runs.write_csv(table, model / runs.EXPORT)
+    with disk.locked(model):
+        predictor = load_predictor(model, "keras")
+        split = splits.read_split(model.parent)
+        split = split[split["label"].isin(predictor.classes)]  # one may be held out of training
+        (model / runs.EXPORT).unlink(missing_ok=True)  # it is of the file before
+        to_litert(predictor, model / runs.LITERT_MODEL)
+        table = compare(model, split[split["part"] == "test"])
+        runs.write_csv(table, model / runs.EXPORT)
     return table
 
 
