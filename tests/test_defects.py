@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from nbutils.data import cells
+from nbutils.data.outliers import draw_outlier
 from nbutils.inference import windows
 from nbutils.inference.defects import CellDecoder, Defect, connected, suppress
 from nbutils.inference.predictor import Predictor
@@ -208,3 +209,22 @@ def test_a_strip_is_reviewed_by_what_its_windows_say():
     assert prediction.decision == "review"
     assert "windows: confidence 90.0%" in prediction.reasons[0]
     assert prediction.risk == 1
+
+
+def test_drawn_outliers_are_of_no_class_and_differ():
+    rng = np.random.default_rng(0)
+    drawn = [draw_outlier(32, rng) for _ in range(12)]
+    assert all(image.shape == (32, 32) and image.dtype == np.uint8 for image in drawn)
+    assert len({image.tobytes() for image in drawn}) == 12
+    images = np.full((4, 32, 32, 1), 99, np.uint8)
+    whole = [np.array([[0, 0, 0, 32, 32]], np.float32)] * 4
+    samples = cells.Samples(images, np.zeros(4, int), whole)
+    batch = cells.augment(samples, np.arange(4), np.arange(4), 2, 4, 0.0, 0.0, outliers=1.0)
+    replaced, target, shares = batch
+    assert not (replaced == 99).all(axis=(1, 2, 3)).any()
+    assert shares == pytest.approx(0.5)
+    assert not target[..., :2].any()
+    assert target[..., 2:4].all()
+    kept = cells.augment(samples, np.arange(4), np.arange(4), 2, 4, 0.0, 0.0, outliers=0.0)
+    assert (kept[0] == 99).all()
+    assert kept[2][:, 0] == pytest.approx(1)

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from nbutils.data.corruptions import random_corruption
+from nbutils.data.outliers import draw_outlier
 
 RIM = 0.75  # cells: how far outside a box a cell counts for neither
 MIN_SIDE = 4  # pixels, of a box that is left when an image is cut
@@ -154,7 +155,7 @@ def compose(parts: list[tuple], n_classes: int, rng: np.random.Generator) -> tup
 
 def augment(
     samples: Samples, chosen: np.ndarray, seeds: np.ndarray, n_classes: int, grid: int,
-    strength: float, mosaics: float,
+    strength: float, mosaics: float, outliers: float = 0.0,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
     """Draw a batch: images turned, some put together, corrupted; their cells and their classes.
 
@@ -170,6 +171,8 @@ def augment(
         Of corruption, as `random_corruption` takes it.
     mosaics
         Share of the images that are put together from four (see `compose`).
+    outliers
+        Share of the images that are replaced by a drawn one, of no class and without a defect.
 
     Returns
     -------
@@ -182,6 +185,10 @@ def augment(
     targets = []
     for index, (number, seed) in enumerate(zip(chosen, seeds, strict=True)):
         rng = np.random.default_rng(seed)
+        if rng.random() < outliers:
+            images[index, ..., 0], shares[index] = draw_outlier(size, rng), 1 / n_classes
+            targets.append(encode(np.empty((0, 1 + EDGES)), n_classes, size, grid))
+            continue
         numbers = [number]
         if rng.random() < mosaics:
             numbers += list(rng.integers(len(samples.y), size=3))

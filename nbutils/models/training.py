@@ -31,6 +31,7 @@ COMMON_SETTINGS = {
     "corruption": 0.0,
     "map_weight": 1.0,
     "mosaics": 0.0,
+    "outliers": 0.1,
     "head_epochs": 0,
     "freeze_batch_norm": False,
 }
@@ -56,6 +57,7 @@ RULES = {  # setting -> what it has to be, in code and in words
     "weight_decay": (lambda value: _is_number(value) and value >= 0, "give 0 or more"),
     "corruption": (lambda value: _is_number(value) and 0 <= value <= 1, "give 0 to 1"),
     "map_weight": (lambda value: _is_number(value) and value >= 0, "give 0 or more"),
+    "outliers": (lambda value: _is_number(value) and 0 <= value < 1, "give 0 to below 1"),
     "mosaics": (lambda value: _is_number(value) and 0 <= value <= 1, "give 0 to 1"),
     "head_epochs": (lambda value: isinstance(value, int) and value >= 0, "give a whole number"),
     "freeze_batch_norm": (lambda value: isinstance(value, bool), "give True or False"),
@@ -127,7 +129,7 @@ def boxes_dataset(
     n_classes, grid
         As `cells.augment` takes them.
     settings
-        Those of `training_dataset`, and `mosaics`.
+        Those of `training_dataset`, `mosaics` and `outliers`.
     draws
         Of the first epoch by default.
 
@@ -136,15 +138,16 @@ def boxes_dataset(
     Batches of ((images, cells), shares of the classes), as `cells.augment` draws them.
     """
     draws = draws or EpochDraws(len(samples.y), settings)
-    drawn = partial(_augment, samples, n_classes, grid, settings["corruption"], settings["mosaics"])
+    rates = tuple(settings[key] for key in ("corruption", "mosaics", "outliers"))
+    drawn = partial(_augment, samples, n_classes, grid, rates)
     return draws.dataset().map(drawn, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
 
 
-def _augment(samples: Samples, n_classes: int, grid: int, strength: float, mosaics: float, *drawn):
+def _augment(samples: Samples, n_classes: int, grid: int, rates: tuple[float, ...], *drawn):
     """Run `cells.augment` within a graph."""
     images, target, shares = tf.numpy_function(
         lambda chosen, seeds: cells.augment(
-            samples, chosen, seeds[: len(chosen)], n_classes, grid, strength, mosaics
+            samples, chosen, seeds[: len(chosen)], n_classes, grid, *rates
         ),
         drawn,
         (tf.float32, tf.float32, tf.float32),
