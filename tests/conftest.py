@@ -1,5 +1,9 @@
 """What the tests share. All images are SYNTHETIC and small in number."""
 
+import shutil
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -104,3 +108,37 @@ def gray():
     """Gray values with a gradient: uint8, 48 rows, 64 columns."""
     rows, columns = np.mgrid[:48, :64]
     return (2 * rows + 2 * columns).astype(np.uint8)
+
+
+@pytest.fixture
+def holder():
+    """Start another process that takes a folder; all are killed at the end."""
+    processes = []
+
+    def hold(folder):
+        code = (
+            "import sys, time; from pathlib import Path; from nbutils import disk; "
+            "disk.lock(Path(sys.argv[1])); print('taken', flush=True); time.sleep(600)"
+        )
+        command = [sys.executable, "-c", code, str(folder)]
+        processes.append(subprocess.Popen(command, stdout=subprocess.PIPE))
+        assert processes[-1].stdout.readline() == b"taken\n"
+        return processes[-1]
+
+    yield hold
+    for process in processes:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+@pytest.fixture
+def full(tmp_path):
+    """A disk of 256 kB."""
+    place = tmp_path / "full"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(place)]
+    if not shutil.which("mount") or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("no disk can be mounted here")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)

@@ -1,11 +1,6 @@
-"""Killed, started twice, or out of disk: nothing is lost, mixed or half written."""
+"""Trainings and inspections that are killed, started twice, or out of disk."""
 
-import errno
-import os
 import shutil
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -215,42 +210,6 @@ def test_a_damaged_inspection_is_declined(again, name, damage):
         inspect()
 
 
-@pytest.fixture
-def holder():
-    """Start another process that takes a folder; all are killed at the end."""
-    processes = []
-
-    def hold(folder):
-        code = (
-            "import sys, time; from pathlib import Path; from nbutils import disk; "
-            "disk.lock(Path(sys.argv[1])); print('taken', flush=True); time.sleep(600)"
-        )
-        command = [sys.executable, "-c", code, str(folder)]
-        processes.append(subprocess.Popen(command, stdout=subprocess.PIPE))
-        assert processes[-1].stdout.readline() == b"taken\n"
-        return processes[-1]
-
-    yield hold
-    for process in processes:
-        process.kill()
-        process.wait()
-        process.stdout.close()
-
-
-def test_the_second_process_is_told_who_has_the_folder(tmp_path, holder):
-    first = holder(tmp_path / "run")
-    (tmp_path / "run" / ".12345678.a.csv").touch()  # written half
-    with pytest.raises(UserError, match=f"run is in use by process {first.pid}: wait"):
-        disk.lock(tmp_path / "run")
-    first.send_signal(signal.SIGKILL)
-    first.wait()
-    with disk.locked(tmp_path / "run"):
-        assert [file.name for file in (tmp_path / "run").iterdir()] == [disk.LOCK]
-        disk.lock(tmp_path / "run")  # twice is once
-    with disk.locked(tmp_path / "run"):
-        pass
-
-
 def test_of_two_pipelines_inspections_or_trainings_one_declines(
     arrays, trained, stand_in, outputs, holder
 ):
@@ -265,42 +224,8 @@ def test_of_two_pipelines_inspections_or_trainings_one_declines(
     assert [file.name for file in place.iterdir()] == [disk.LOCK]
 
 
-@pytest.mark.parametrize("number", sorted(disk.REASONS))
-def test_an_error_of_the_disk_is_a_sentence_and_the_old_file_stays(tmp_path, number):
-    file = tmp_path / "a.csv"
-    file.write_text("old")
-    with pytest.raises(UserError, match=r"a\.csv: .*: (make|give|use)"), runs.atomic_write(file):
-        raise OSError(number, os.strerror(number))
-    with pytest.raises(UserError, match=r"a\.csv: "), runs.atomic_write(file) as tmp:
-        tmp.write_text("half")
-        raise OSError(number, os.strerror(number), str(tmp))
-    assert file.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [file]
-
-
-def test_other_errors_stay_what_they_are(tmp_path):
-    with pytest.raises(OSError, match="Input/output"), runs.atomic_write(tmp_path / "a"):
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
-
-
-@pytest.fixture
-def full(tmp_path):
-    """A disk of 256 kB."""
-    place = tmp_path / "full"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(place)]
-    if not shutil.which("mount") or subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("no disk can be mounted here")
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
-
-
-def test_a_full_disk(full, arrays, trained, stand_in):
-    runs.write_json({"a": 1}, full / "a.json")
-    (full / "rest").write_bytes(bytes(180_000))
-    with pytest.raises(UserError, match=r"a\.json: the disk is full"):
-        runs.write_json({"a": "b" * 200_000}, full / "a.json")
-    assert runs.read_json(full / "a.json") == {"a": 1}
+def test_a_full_disk_ends_what_writes_in_a_sentence(full, arrays, trained, stand_in):
+    (full / "rest").write_bytes(bytes(200_000))
     for write in (
         lambda: fit(arrays, full / "model"),
         lambda: batch.inspect([str(stand_in)], full / "inspection", trained, processes=1),
@@ -310,14 +235,3 @@ def test_a_full_disk(full, arrays, trained, stand_in):
             write()
     disk.unlock(full / "other")
     assert not [file for file in full.rglob(".*") if disk.TEMPORARY.fullmatch(file.name)]
-
-
-def test_a_full_output_is_a_sentence():
-    if not Path("/dev/full").exists():
-        pytest.skip("there is no full device here")
-    code = "from nbutils import cli; cli.main()"
-    command = [sys.executable, "-c", code, "run", "--help"]
-    with Path("/dev/full").open("w") as out:
-        done = subprocess.run(command, stdout=out, stderr=subprocess.PIPE, text=True)
-    assert done.returncode == 2
-    assert "the disk is full" in done.stderr and "Traceback" not in done.stderr
