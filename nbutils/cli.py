@@ -9,10 +9,12 @@ import csv
 import glob
 import io
 import json
+import math
 import os
 import re
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -37,9 +39,11 @@ from nbutils.inference.predictor import (
     row_columns,
 )
 from nbutils.runs import UserError
+from nbutils.runtime import usable_cores
 
 UNREADABLE, USER_ERROR, INTERRUPTED = 1, 2, 130  # exit codes
 MAX_REVIEW_ROWS = 200  # of the review queue on the page
+PAGE_SECONDS = 60  # between two pages of a watched folder
 Printer = Callable[[dict[str, Any], Prediction | None], None]  # of a row and its prediction
 EXTRAS = {  # of the package, that each command needs
     "run": "notebooks",
@@ -264,28 +268,72 @@ def inspect(
     backend: Backend = None,
     scheduler: Annotated[str, typer.Option(help="Of a Dask cluster, as tcp://host:8786.")] = "",
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes on this machine. Default: its cores.")
+        int | None, typer.Option(min=1, help="Processes here. Default: one for two cores.")
     ] = None,
     max_review_rows: Annotated[
         int, typer.Option(min=0, help="Images of the review queue on the page.")
     ] = MAX_REVIEW_ROWS,
     bits: BitDepth = None,
+    watched: Annotated[
+        bool, typer.Option("--watch", help="Go on as images arrive in the folder, until Ctrl-C.")
+    ] = False,
 ) -> None:
     """Classify many images into a table.
 
-    On all cores, with a page of what to review. Started again after an interruption, it goes on.
+    With a page of what to review. Started again after an interruption, it goes on.
     """
-    from nbutils.apps import inspection, inspection_page
     from nbutils.inference import batch
 
-    image_list.list_images(sources)  # these two raise before there is a folder
     find_backend(runs.find_model(model), backend)
-    stem = re.sub(r"[^\w.-]+", "", Path(sources[0]).stem)  # without a pattern's signs
-    folder = runs.create_run(f"{name}/inspection" if name else f"inspection_{stem or 'all'}")
+    if watched:
+        _watch(sources, name, model, backend, bits, max_review_rows)
+        return
+    image_list.list_images(sources)  # raises before there is a folder
+    folder, workers = _inspection_folder(name, sources), workers or max(usable_cores() // 2, 1)
     table = batch.inspect(sources, folder, model, backend, scheduler, workers, bits)
+    page, n_errors = _write_page(folder, max_review_rows)
+    typer.echo(f"{table}\n{page}")
+    raise typer.Exit(UNREADABLE if n_errors else 0)
+
+
+def _inspection_folder(name: str, sources: Sequence[str]) -> Path:
+    stem = re.sub(r"[^\w.-]+", "", Path(sources[0]).stem)  # without a pattern's signs
+    return runs.create_run(f"{name}/inspection" if name else f"inspection_{stem or 'all'}")
+
+
+def _write_page(folder: Path, max_review_rows: int) -> tuple[Path, int]:
+    """Write the page of an inspection; return it, and how many files could not be read."""
+    from nbutils.apps import inspection, inspection_page
+
     summary = inspection.summarize(folder, max_review_rows)
-    typer.echo(f"{table}\n{inspection_page.write(folder, summary)}")
-    raise typer.Exit(UNREADABLE if summary.n_errors else 0)
+    return inspection_page.write(folder, summary), summary.n_errors
+
+
+def _watch(
+    sources: Sequence[str],
+    name: str,
+    model: str,
+    backend: str | None,
+    bits: int | None,
+    max_review_rows: int,
+) -> None:
+    """Inspect a folder as images arrive, and write the page once a minute, until Ctrl-C."""
+    from nbutils.inference import watch
+
+    if len(sources) > 1 or not image_list.expand_user(sources[0]).is_dir():
+        raise UserError(f"--watch takes one folder in which images arrive, not {sources[0]}")
+    folder, total, changed, written = _inspection_folder(name, sources), 0, False, -math.inf
+    try:
+        for added in watch.watch(sources[0], folder, model, backend, bits):
+            total, changed = total + added, changed or added > 0
+            if changed and time.monotonic() - written >= PAGE_SECONDS:
+                page, _ = _write_page(folder, max_review_rows)
+                typer.echo(f"{total:,} images since the start: {page}")
+                changed, written = False, time.monotonic()
+    except KeyboardInterrupt:
+        if changed:
+            _write_page(folder, max_review_rows)
+        typer.echo(f"Stopped after {total:,} images: the same command goes on. {folder}")
 
 
 @app.command(epilog="Example: steel export mill_2/mobilenet_v2")

@@ -54,7 +54,7 @@ def assert_same_rows(folder, other):
 def test_a_tree_becomes_a_table(whole, trained):
     rows, predictor = rows_of(whole), load_predictor(trained)
     assert len(rows) == 145
-    assert list(rows[0]) == [*row_columns(predictor.classes), "sha256", *drift.PER_IMAGE]
+    assert list(rows[0]) == [*row_columns(predictor.classes), "defects", "sha256", *drift.PER_IMAGE]
     assert [row["path"] for row in rows] == sorted(row["path"] for row in rows)
     [broken] = [row for row in rows if row["error"]]
     assert "cut.png" in broken["error"] and broken["predicted"] == ""

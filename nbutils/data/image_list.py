@@ -68,6 +68,12 @@ def read_list(file: Path, done: int) -> Iterator[str]:
             yield json.loads(line)
 
 
+def append_list(paths: Sequence[str], file: Path) -> None:
+    """Add images to what `write_list` has listed."""
+    with file.open("a", encoding="ascii") as lines:
+        lines.write("".join(json.dumps(path) + "\n" for path in paths))
+
+
 def _non_empty(source: str) -> Iterator[str]:
     """Return the images of a source; UserError where there are none."""
     paths = _open_source(source)
@@ -80,7 +86,7 @@ def _non_empty(source: str) -> Iterator[str]:
 def _open_source(source: str) -> Iterator[str]:
     place = expand_user(source)
     if source and os.path.isdir(place):  # noqa: PTH112  Path.is_dir raises for names too long
-        return _below(str(place.resolve()))
+        return images_below(str(place.resolve()))
     if os.path.isfile(place):  # noqa: PTH113
         is_table = place.suffix.lower() == ".csv"
         return _from_csv(place.resolve()) if is_table else iter([str(place.resolve())])
@@ -91,7 +97,8 @@ def _open_source(source: str) -> Iterator[str]:
     raise UserError(f"{shown} is no file, no folder, and no pattern: correct it")
 
 
-def _below(folder: str) -> Iterator[str]:
+def images_below(folder: str) -> Iterator[str]:
+    """List the images of a folder and all below it, by name; UserError if it cannot be listed."""
     try:
         with os.scandir(folder) as entries:
             names = sorted((one.name, one.is_dir(follow_symlinks=False)) for one in entries)
@@ -100,7 +107,7 @@ def _below(folder: str) -> Iterator[str]:
     for name, is_folder in names:
         path = os.path.join(folder, name)  # noqa: PTH118  there may be millions
         if is_folder:
-            yield from _below(path)
+            yield from images_below(path)
         elif _is_image(name):
             yield path
 

@@ -2,10 +2,9 @@
 
 import csv
 import hashlib
-import io
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
 from itertools import islice
@@ -28,9 +27,8 @@ from nbutils.data.images import (
     read_file,
 )
 from nbutils.disk import disk_errors
-from nbutils.inference import defect_table
+from nbutils.inference import defect_table, resumption
 from nbutils.inference.predictor import (
-    BACKENDS,
     Prediction,
     Predictor,
     batched,
@@ -44,8 +42,6 @@ from nbutils.runtime import parallel_map
 from nbutils.uncertainty import drift
 
 CHUNK = 64  # images that a worker takes at once
-NOTICE = "notice"  # column of a SYNTHETIC run
-DECISIONS = ("accept", "review")
 
 
 def inspect(
@@ -71,14 +67,12 @@ def inspect(
     """
     place = runs.find_model(model).resolve()
     backend = find_backend(place, backend)
-    columns = table_columns(read_card(place)["classes"])
-    if runs.is_synthetic(folder):
-        columns.append(NOTICE)
+    columns = table_columns(read_card(place)["classes"], runs.is_synthetic(folder))
     bit_depth.check(bits)
     is_new = not folder.exists()
     with disk.locked(folder), disk_errors(folder):
         try:
-            facts = _start_or_resume(sources, folder, place, backend, bits)
+            facts = resumption.start_or_resume(sources, folder, place, backend, bits)
         except UserError:
             if is_new:
                 shutil.rmtree(folder)
@@ -91,29 +85,38 @@ def _inspect(
     folder: Path, columns: list[str], facts: dict, scheduler: str, processes: int | None
 ) -> None:
     """Predict the images of the list that have no whole row yet."""
-    table, listed = folder / runs.INSPECTIONS, folder / runs.IMAGE_LIST
-    done, total = _whole_rows(table, columns, listed), image_list.count_list(listed)
+    listed = folder / runs.IMAGE_LIST
+    done, total = resumption.resume(folder, columns), image_list.count_list(listed)
     if done == total:
         print(f"All {total} images of the list are inspected: remove {folder} to start anew")
         return
     bits = facts["bit_depth"] or _bits_of_set(listed, total)
     chunks = batched(image_list.read_list(listed, done), CHUNK)
-    version = hashlib.sha256(repr(facts["files"]).encode()).hexdigest()
-    predict = partial(predict_chunk, Path(facts["model"]), facts["backend"], version, bits)
     start = time.perf_counter()
-    results = parallel_map(predict, chunks, scheduler, processes)
-    _append(results, table, columns, done, total)
+    results = parallel_map(chunk_predictor(facts, bits), chunks, scheduler, processes)
+    bar = tqdm(total=total, initial=done, desc="Inspecting", unit="image")
+    with bar:
+        for count in append(results, folder, columns):
+            bar.update(count)
     seconds = round(time.perf_counter() - start, 2)
     facts = facts | {"read_as_bits": bits, "images": total - done, "seconds": seconds}
     runs.write_json(facts, folder / runs.INSPECTION)
 
 
-def table_columns(classes: Sequence[str]) -> list[str]:
+def chunk_predictor(facts: dict[str, Any], bits: int | None) -> Callable[[Sequence[str]], list]:
+    """Return what predicts files by the model that an inspection names."""
+    version = hashlib.sha256(repr(facts["files"]).encode()).hexdigest()
+    return partial(predict_chunk, Path(facts["model"]), facts["backend"], version, bits)
+
+
+def table_columns(classes: Sequence[str], synthetic: bool = False) -> list[str]:
     """Return the columns of `inspections.csv`.
 
-    They are `row_columns`, the number of defects, sha256 and `drift.PER_IMAGE`.
+    They are `row_columns`, the number of defects, sha256, `drift.PER_IMAGE`, and a notice for
+    SYNTHETIC images.
     """
-    return [*row_columns(classes), defect_table.COUNT, "sha256", *drift.PER_IMAGE]
+    notice = [resumption.NOTICE] if synthetic else []
+    return [*row_columns(classes), defect_table.COUNT, "sha256", *drift.PER_IMAGE, *notice]
 
 
 @lru_cache(maxsize=1)
@@ -199,133 +202,24 @@ def _bits_of_set(listed: Path, total: int) -> int | None:
     return bits
 
 
-def _append(
-    results: Iterator[list[dict]], table: Path, columns: list[str], done: int, total: int
-) -> None:
-    """Write rows as they come, chunk by chunk: first the defects of its images, then these."""
-    bar = tqdm(total=total, initial=done, desc="Inspecting", unit="image")
-    notice = {NOTICE: "SYNTHETIC"} if NOTICE in columns else {}
-    defects = table.with_name(runs.DEFECTS)
-    names = [*defect_table.COLUMNS, *notice]
-    defect_table.resume(defects, table, done, names)
-    append = partial(Path.open, mode="a", newline="", encoding="utf-8")
-    with bar, disk_errors(table), append(table) as file, append(defects) as found:
+def append(results: Iterable[list[dict]], folder: Path, columns: list[str]) -> Iterator[int]:
+    """Write the rows of chunks as they come, and give their numbers.
+
+    The defects of a chunk are written before its images, so that none can be missing.
+    """
+    table, defects = folder / runs.INSPECTIONS, folder / runs.DEFECTS
+    notice = {resumption.NOTICE: "SYNTHETIC"} if resumption.NOTICE in columns else {}
+    add = partial(Path.open, mode="a", newline="", encoding="utf-8")
+    with disk_errors(table), add(table) as file, add(defects) as found:
         for rows in results:
             each = [defect for row in rows for defect in row.get(defect_table.COUNT) or ()]
-            _write(found, names, each, notice)
+            _write(found, [*defect_table.COLUMNS, *notice], each, notice)
             counts = ({defect_table.COUNT: len(row.get(defect_table.COUNT, ()))} for row in rows)
             _write(file, columns, map(or_, rows, counts), notice)
-            bar.update(len(rows))
+            yield len(rows)
 
 
 def _write(file: TextIO, columns: Sequence[str], rows: Iterable[dict], notice: dict) -> None:
     writer = csv.DictWriter(file, columns, lineterminator="\n", restval="")
-    writer.writerows({name: _cell(row[name]) for name in row} | notice for row in rows)
+    writer.writerows({name: resumption.cell(row[name]) for name in row} | notice for row in rows)
     file.flush()
-
-
-def _cell(value: Any) -> str:
-    """Return a value as text: one line of valid UTF-8, whatever a file's name holds."""
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    return " ".join(str(value).encode("utf-8", "backslashreplace").decode().splitlines())
-
-
-def _start_or_resume(
-    sources: Sequence[str], folder: Path, model: Path, backend: str, bits: int | None
-) -> dict[str, Any]:
-    """Write what is inspected and by which files of a model, and return it.
-
-    Raises UserError rather than mix it with another inspection.
-    """
-    deciding = (BACKENDS[backend], runs.MODEL_CARD, runs.REVIEW, runs.NOVELTY, runs.DRIFT)
-    facts = {
-        "sources": [str(image_list.expand_user(source).absolute()) for source in sources],
-        "model": str(model),
-        "backend": backend,
-        "bit_depth": bits,
-        "files": {name: _digest(model / name) for name in deciding if (model / name).exists()},
-    }
-    if not (folder / runs.INSPECTION).exists():
-        image_list.write_list(sources, folder / runs.IMAGE_LIST)
-        (folder / runs.INSPECTIONS).unlink(missing_ok=True)
-        facts["list"] = _digest(folder / runs.IMAGE_LIST)
-        runs.write_json(facts, folder / runs.INSPECTION)
-        return facts
-    return _check_same(facts, folder)
-
-
-def _check_same(facts: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Return what a folder holds of an inspection; UserError unless it has the same facts."""
-    cure = "choose another RUN, or remove that folder"
-    try:
-        before = runs.read_json(folder / runs.INSPECTION)
-    except UserError as error:
-        raise UserError(
-            f"{folder} holds an inspection that is damaged ({error}): {cure}"
-        ) from error
-    files = before.get("files")
-    known = files if isinstance(files, dict) else {}
-    changed = [
-        name
-        for name in facts["files"].keys() | known.keys()
-        if known.get(name) != facts["files"].get(name)
-    ]
-    if any(before.get(key) != value for key, value in facts.items() if key != "files"):
-        raise UserError(
-            f"{folder} holds an inspection of {before.get('sources')} by {before.get('model')} "
-            f"({before.get('backend')}): {cure}"
-        )
-    if changed:
-        raise UserError(
-            f"{folder} holds an inspection by {facts['model']} before its "
-            f"{', '.join(sorted(changed))} changed: {cure}"
-        )
-    listed = folder / runs.IMAGE_LIST
-    if not listed.exists() or _digest(listed) != before.get("list"):
-        raise UserError(f"{listed} is not the list that was written: remove {folder} to start anew")
-    return before
-
-
-def _digest(file: Path) -> str:
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
-
-
-def _whole_rows(table: Path, columns: list[str], listed: Path) -> int:
-    """Return how many rows of a table are whole and in the order of the list; cut off the others.
-
-    Without a whole header, the table begins anew.
-    """
-    table.touch()
-    header = io.StringIO()
-    csv.writer(header, lineterminator="\n").writerow(columns)
-    with table.open("rb+") as lines:
-        whole, rows = 0, 0
-        if lines.readline() == header.getvalue().encode():
-            whole = len(header.getvalue().encode())
-            for line, path in zip(lines, image_list.read_list(listed, 0), strict=False):
-                if not _is_row(line, columns, path):
-                    break
-                whole, rows = whole + len(line), rows + 1
-        if table.stat().st_size > whole:
-            print(f"{table} is damaged after row {rows}: it is inspected again from there")
-        lines.truncate(whole)
-    if not whole:
-        table.write_text(header.getvalue(), encoding="utf-8")
-    return rows
-
-
-def _is_row(line: bytes, columns: list[str], path: str) -> bool:
-    """Tell whether a line is the whole row of an image."""
-    try:
-        [cells] = csv.reader([line.decode("utf-8")], strict=True)
-    except (ValueError, csv.Error):
-        return False
-    row = dict(zip(columns, cells, strict=False))
-    is_whole = line.endswith(b"\n") and len(cells) == len(columns) and b"\0" not in line
-    if not is_whole or row["path"] != _cell(path):
-        return False
-    return bool(row["error"]) or (
-        row["decision"] in DECISIONS and row[defect_table.COUNT].isdigit()
-    )

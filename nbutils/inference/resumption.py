@@ -1,0 +1,145 @@
+"""What makes a batch inspection resume: its facts, its list, and the rows that are whole."""
+
+import csv
+import hashlib
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from nbutils import runs
+from nbutils.data import image_list
+from nbutils.inference import defect_table
+from nbutils.inference.predictor import BACKENDS
+from nbutils.runs import UserError
+
+NOTICE = "notice"  # column of a SYNTHETIC run
+DECISIONS = ("accept", "review")
+
+
+def start_or_resume(
+    sources: Sequence[str],
+    folder: Path,
+    model: Path,
+    backend: str,
+    bits: int | None,
+    watched: bool = False,
+) -> dict[str, Any]:
+    """Write what is inspected and by which files of a model, and return it.
+
+    The list of a watched folder begins empty, and grows. Raises UserError rather than mix an
+    inspection with another.
+    """
+    deciding = (BACKENDS[backend], runs.MODEL_CARD, runs.REVIEW, runs.NOVELTY, runs.DRIFT)
+    facts = {
+        "sources": [str(image_list.expand_user(source).absolute()) for source in sources],
+        "model": str(model),
+        "backend": backend,
+        "bit_depth": bits,
+        "watched": watched,
+        "files": {name: _digest(model / name) for name in deciding if (model / name).exists()},
+    }
+    if not (folder / runs.INSPECTION).exists():
+        listed = folder / runs.IMAGE_LIST
+        if watched:
+            listed.write_bytes(b"")
+        else:
+            image_list.write_list(sources, listed)
+        (folder / runs.INSPECTIONS).unlink(missing_ok=True)
+        facts["list"] = None if watched else _digest(listed)
+        runs.write_json(facts, folder / runs.INSPECTION)
+        return facts
+    return _check_same(facts, folder)
+
+
+def _check_same(facts: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Return what a folder holds of an inspection; UserError unless it has the same facts."""
+    cure = "choose another RUN, or remove that folder"
+    try:
+        before = runs.read_json(folder / runs.INSPECTION)
+    except UserError as error:
+        raise UserError(
+            f"{folder} holds an inspection that is damaged ({error}): {cure}"
+        ) from error
+    files = before.get("files")
+    known = files if isinstance(files, dict) else {}
+    changed = [
+        name
+        for name in facts["files"].keys() | known.keys()
+        if known.get(name) != facts["files"].get(name)
+    ]
+    if any(before.get(key) != value for key, value in facts.items() if key != "files"):
+        raise UserError(
+            f"{folder} holds an inspection of {before.get('sources')} by {before.get('model')} "
+            f"({before.get('backend')}): {cure}"
+        )
+    if changed:
+        raise UserError(
+            f"{folder} holds an inspection by {facts['model']} before its "
+            f"{', '.join(sorted(changed))} changed: {cure}"
+        )
+    listed = folder / runs.IMAGE_LIST
+    unchanged = listed.exists() and (facts["watched"] or _digest(listed) == before.get("list"))
+    if not unchanged:
+        raise UserError(f"{listed} is not the list that was written: remove {folder} to start anew")
+    return before
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def resume(folder: Path, columns: list[str]) -> int:
+    """Return how many images of the list are done, and cut off what was being written of others."""
+    table = folder / runs.INSPECTIONS
+    done = _whole_rows(table, columns, folder / runs.IMAGE_LIST)
+    names = [*defect_table.COLUMNS, *([NOTICE] if NOTICE in columns else [])]
+    defect_table.resume(folder / runs.DEFECTS, table, done, names)
+    return done
+
+
+def _whole_rows(table: Path, columns: list[str], listed: Path) -> int:
+    """Return how many rows of a table are whole and in the order of the list; cut off the others.
+
+    Without a whole header, the table begins anew.
+    """
+    table.touch()
+    header = io.StringIO()
+    csv.writer(header, lineterminator="\n").writerow(columns)
+    with table.open("rb+") as lines:
+        whole, rows = 0, 0
+        if lines.readline() == header.getvalue().encode():
+            whole = len(header.getvalue().encode())
+            for line, path in zip(lines, image_list.read_list(listed, 0), strict=False):
+                if not _is_row(line, columns, path):
+                    break
+                whole, rows = whole + len(line), rows + 1
+        if table.stat().st_size > whole:
+            print(f"{table} is damaged after row {rows}: it is inspected again from there")
+        lines.truncate(whole)
+    if not whole:
+        table.write_text(header.getvalue(), encoding="utf-8")
+    return rows
+
+
+def _is_row(line: bytes, columns: list[str], path: str) -> bool:
+    """Tell whether a line is the whole row of an image."""
+    try:
+        [cells] = csv.reader([line.decode("utf-8")], strict=True)
+    except (ValueError, csv.Error):
+        return False
+    row = dict(zip(columns, cells, strict=False))
+    is_whole = line.endswith(b"\n") and len(cells) == len(columns) and b"\0" not in line
+    if not is_whole or row["path"] != cell(path):
+        return False
+    return bool(row["error"]) or (
+        row["decision"] in DECISIONS and row[defect_table.COUNT].isdigit()
+    )
+
+
+def cell(value: Any) -> str:
+    """Return a value as text: one line of valid UTF-8, whatever a file's name holds."""
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return " ".join(str(value).encode("utf-8", "backslashreplace").decode().splitlines())

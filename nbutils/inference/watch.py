@@ -1,0 +1,72 @@
+"""A folder that is inspected as images arrive in it."""
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from nbutils import disk, runs
+from nbutils.artefacts import read_card
+from nbutils.data import bit_depth, image_list
+from nbutils.disk import disk_errors
+from nbutils.inference import batch, resumption
+from nbutils.inference.predictor import batched, find_backend
+
+PAUSE = 2.0  # seconds between two looks at the folder
+Signature = tuple[int, int]  # size in bytes, and time of the last change, of a file
+
+
+def watch(
+    source: str,
+    folder: Path,
+    model: str | Path,
+    backend: str | None = None,
+    bits: int | None = None,
+) -> Iterator[int]:
+    """Inspect the images of a folder as they arrive, into the tables of `batch.inspect`.
+
+    A file is taken once it has not changed between two looks, and once only. Started again with
+    the same folder and model, it goes on. Gives, after each look, how many images were added; ends
+    never. Raises UserError as `batch.inspect` does.
+    """
+    place = runs.find_model(model).resolve()
+    backend = find_backend(place, backend)
+    bit_depth.check(bits)
+    columns = batch.table_columns(read_card(place)["classes"], runs.is_synthetic(folder))
+    with disk.locked(folder), disk_errors(folder):
+        facts = resumption.start_or_resume([source], folder, place, backend, bits, watched=True)
+        predict = batch.chunk_predictor(facts, bits)
+        listed = folder / runs.IMAGE_LIST
+        known = _known(listed)
+        missing = list(image_list.read_list(listed, resumption.resume(folder, columns)))
+        before: dict[str, Signature] = {}
+        while True:
+            chunks = batched(missing, batch.CHUNK)
+            yield sum(batch.append(map(predict, chunks), folder, columns))
+            time.sleep(PAUSE)
+            now = _arriving(image_list.expand_user(source).resolve(), known)
+            missing = [path for path, sign in now.items() if before.get(path) == sign]
+            before = now
+            image_list.append_list(missing, listed)
+            known.update(missing)
+
+
+def _known(listed: Path) -> set[str]:
+    """Return the images of a list; cut off a line that was being written."""
+    content = listed.read_bytes()
+    os.truncate(listed, content.rfind(b"\n") + 1)
+    return set(image_list.read_list(listed, 0))
+
+
+def _arriving(folder: Path, known: set[str]) -> dict[str, Signature]:
+    """Return the images of a folder that are not known yet and have begun to be written."""
+    signatures = {}
+    for path in image_list.images_below(str(folder)):
+        if path not in known:
+            try:
+                status = os.stat(path)  # noqa: PTH116  there may be millions
+            except FileNotFoundError:
+                continue  # moved on
+            if status.st_size:
+                signatures[path] = (status.st_size, status.st_mtime_ns)
+    return signatures
