@@ -36,7 +36,7 @@ class Report:
 
     ignored: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
-    boxes: dict[str, Counter[str]] = field(default_factory=dict)  # what -> file -> how many
+    boxes: dict[str, dict[str, int]] = field(default_factory=dict)  # what -> file -> how many
 
     def ignore(self, path: Path, reason: str) -> None:
         """Enter a file with the reason, a sentence that begins with its path."""
@@ -45,12 +45,14 @@ class Report:
 
     def count_box(self, what: str, source: Path) -> None:
         """Enter what became of a box of a file."""
-        self.boxes.setdefault(what, Counter())[str(source)] += 1
+        files = self.boxes.setdefault(what, {})
+        files[str(source)] = files.get(str(source), 0) + 1
 
     def describe_boxes(self) -> list[str]:
         """Say what became of boxes, a line each, with the first files."""
+        counts = {what: sum(files.values()) for what, files in self.boxes.items()}
         return [
-            f"{files.total()} {'box' if files.total() == 1 else 'boxes'} {what}: "
+            f"{counts[what]} {'box' if counts[what] == 1 else 'boxes'} {what}: "
             f"{list_files(list(files))}"
             for what, files in self.boxes.items()
         ]

@@ -101,14 +101,14 @@ def reencode(table: pd.DataFrame, folder: Path) -> pd.DataFrame:
     by_class = file_features(table).groupby(table["label"])
     width, height = (int(by_class[side].median().min()) for side in ("width", "height"))
     quality = _quality(by_class["quantization"].median().max())
-    suffix, options = (".png", {}) if quality is None else (".jpg", {"quality": quality})
+    suffix = ".png" if quality is None else ".jpg"
     shutil.rmtree(folder, ignore_errors=True)
     rows = []
     for number, row in enumerate(table[["path", "sha256"]].itertuples(index=False)):
         copy = folder / f"{number:05d}_{Path(row.path).stem[:50]}{suffix}"
         with runs.atomic_write(copy) as tmp:
             image = Image.fromarray(read_original(*row))
-            image.resize((width, height), Image.Resampling.BILINEAR).save(tmp, **options)
+            image.resize((width, height), Image.Resampling.BILINEAR).save(tmp, quality=quality)
         rows.append((str(copy), pixel_hash(decode(read_file(copy), str(copy)))))
     scales = width / table["width"], height / table["height"]
     boxes = [_scale(*item) for item in zip(table["boxes"], *scales, strict=True)]
@@ -117,7 +117,7 @@ def reencode(table: pd.DataFrame, folder: Path) -> pd.DataFrame:
 
 
 def _quality(quantization: float) -> int | None:
-    """Return the JPEG quality whose mean step is at least `quantization`; None for 0."""
+    """Return the highest JPEG quality whose mean step is `quantization` or more; None for 0."""
     if not quantization:
         return None
     for quality in range(100, 1, -1):

@@ -12,17 +12,15 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from nbutils import runs
 from nbutils.data.labels import NEU_CLASSES
+from nbutils.data.partition import N_PIECES, PARTS, TEST_SHARE, VALIDATION_SHARE, partition
 from nbutils.runs import UserError
 
-PARTS = ("train", "validation", "test")
 KINDS = ("fixed", "random", "blocked", "grouped")
 COLUMNS = ["path", "label", "number", "width", "height", "boxes", "sha256", "part"]
 NUMBERS = ["number", "width", "height"]  # of these
 FIXED_LAST_TRAIN = 240  # the Kaggle edition trains on images 1-240 of each class
 BLOCK = 10  # consecutive numbers that stay together
 MIN_IMAGES = 5  # of a class, for `grouped`
-TEST_SHARE, VALIDATION_SHARE = 0.2, 0.15  # of all images; of those that do not test
-N_PIECES = 7  # that a group is cut into where a class has too few groups
 
 
 def default_kind(table: pd.DataFrame) -> str:
@@ -75,7 +73,7 @@ def make_split(
     if kind == "grouped":
         _check_sizes(table["label"])
         groups = _grouped(table, pairs, strips)
-        part = _partition(table["label"].to_numpy(), groups, seed)
+        part = partition(table["label"].to_numpy(), groups, seed)
         return pd.Series(part, table.index, name="part")
     groups = _groups(table, by_block=kind != "random")
     if kind == "fixed":
@@ -287,74 +285,6 @@ def _check_sizes(labels: pd.Series) -> None:
         )
 
 
-def _partition(labels: np.ndarray, groups: np.ndarray, seed: int) -> np.ndarray:
-    """Assign whole groups to parts, class by class, those with the fewest groups first.
-
-    A group that spans two classes goes where the first of them puts it.
-    """
-    rng = np.random.default_rng(seed)
-    groups, part = groups.copy(), np.full(len(labels), "", object)
-    classes = sorted(np.unique(labels), key=lambda label: len(set(groups[labels == label])))
-    for label in classes:
-        members = np.flatnonzero(labels == label)
-        _cut_groups(groups, part, members)
-        _fill(groups, part, members, rng)
-    return part
-
-
-def _cut_groups(groups: np.ndarray, part: np.ndarray, members: np.ndarray) -> None:
-    """Cut the largest groups of a class, in place, until it can have images in each part.
-
-    Pieces are runs of consecutive images, as those look most alike.
-    """
-    while True:
-        is_free = part[members] == ""
-        n_missing = len(set(PARTS) - set(part[members]))
-        if len(np.unique(groups[members][is_free])) >= n_missing:
-            return
-        sizes = pd.Series(groups[members]).value_counts()
-        fixed = np.unique(groups[members][~is_free])
-        largest = sizes[(sizes > 1) | sizes.index.isin(fixed)].idxmax()
-        images = members[groups[members] == largest]
-        for piece in np.array_split(images, min(len(images), N_PIECES)):
-            groups[piece] = groups.max() + 1
-        part[images] = ""
-
-
-def _fill(
-    groups: np.ndarray,
-    part: np.ndarray,
-    members: np.ndarray,
-    rng: np.random.Generator,
-) -> None:
-    """Assign the free groups of a class, in place: the largest trains, others are drawn."""
-    free = pd.Series(groups[members][part[members] == ""]).value_counts(sort=False)
-    sizes = free.sample(frac=1, random_state=rng)
-    chosen = {"train": [] if "train" in part[members] else [sizes.idxmax()]}
-    sizes = sizes.drop(chosen["train"])
-    n_left = len(members)
-    for name, share in (("test", TEST_SHARE), ("validation", VALIDATION_SHARE)):
-        n_here = int((part[members] == name).sum())
-        keep = name == "test" and "validation" not in part[members]  # one group for validation
-        candidates = sizes.drop(sizes.idxmin()) if keep else sizes
-        chosen[name] = _draw_groups(candidates, n_here, max(1, round(share * n_left)))
-        n_left -= n_here + int(sizes.loc[chosen[name]].sum())
-        sizes = sizes.drop(chosen[name])
-    chosen["train"] += list(sizes.index)
-    for name, of_part in chosen.items():
-        part[np.isin(groups, of_part)] = name
-
-
-def _draw_groups(sizes: pd.Series, n_images: int, target: int) -> list:
-    """Choose groups, in their order, that bring a part from `n_images` nearer to its target."""
-    chosen = []
-    for group, size in sizes.items():
-        if abs(n_images + size - target) < abs(n_images - target):
-            chosen.append(group)
-            n_images += size
-    return chosen if n_images else [sizes.idxmin()]
-
-
 def _describe_groups(
     table: pd.DataFrame,
     part: pd.Series,
@@ -365,9 +295,10 @@ def _describe_groups(
     blocks = _grouped(table, pairs, strips)
     reason = f"{len(set(groups))} groups, near-duplicates kept together"
     if len(strips):
-        reason += f", consecutive numbers of {', '.join(strips)} kept together as they look alike"
+        alike = runs.first_names(strips)
+        reason += f", consecutive numbers of {alike} kept together as they look alike"
     n_parts = part.groupby(blocks).transform("nunique")
     if (n_parts > 1).any():
-        cut = ", ".join(sorted(table.loc[n_parts > 1, "label"].unique()))
+        cut = runs.first_names(sorted(table.loc[n_parts > 1, "label"].unique()))
         reason += f", but {cut} had too few groups: the largest was split, its test is optimistic"
     return reason
