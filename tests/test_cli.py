@@ -12,6 +12,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from nbutils import cli, runs
@@ -192,3 +193,15 @@ def test_an_interruption_is_a_sentence(images, trained, tmp_path):
         process.send_signal(signal.SIGINT)
         assert process.stderr.read() == b"Interrupted.\n"
     assert process.returncode == 130
+
+
+def test_a_set_of_twelve_bits_is_read_by_its_values_or_by_what_is_given(tmp_path, trained, gray):
+    for number in range(10):
+        values = gray.astype(np.uint16) * 16 + number
+        Image.fromarray(values).save(tmp_path / f"{number}.png")
+    one = str(tmp_path / "0.png")
+    assert "BIT_DEPTH" in steel("predict", one, "--model", trained).stdout
+    assert steel("predict", one, "--model", trained, "--bit-depth", "12").exit_code == 0
+    assert "choose one of" in steel("predict", one, "--bit-depth", "7").stderr
+    done = steel("predict", tmp_path, "--model", trained)
+    assert done.exit_code == 0 and "of 12 bits" in done.stderr
