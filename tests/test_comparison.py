@@ -13,7 +13,7 @@ from nbutils.data import datasets
 from nbutils.evaluation import comparison, latency, metrics, protocols
 from nbutils.inference import features
 from nbutils.inference.predictor import load_predictor
-from nbutils.models import lbp_svm, linear_probe, networks, training
+from nbutils.models import lbp_svm, networks, training
 from nbutils.runs import UserError
 from nbutils.runtime import keras
 
@@ -179,21 +179,6 @@ def test_the_resampled_test_widens_with_the_overlap_of_the_repeats():
     variance = means.var(ddof=1) * (1 / 3 + 1)
     corrected = 2 * stats.t.sf(means.mean() / np.sqrt(variance), 2)
     assert protocols._resampled_t_test(difference, 1) == pytest.approx(corrected)
-
-
-@pytest.mark.parametrize("n_classes", [2, 3])
-def test_probes_average_views_and_fold_into_one_layer(n_classes):
-    rng = np.random.default_rng(0)
-    y = np.arange(60) % n_classes
-    views = rng.normal(size=(60, 8, 5)).astype(np.float32) + y[:, None, None]
-    probe = linear_probe.fit(linear_probe.make_probe(1.0), views, y)
-    kernel, bias = linear_probe._as_dense(probe)
-    logits = views[:, 0] @ kernel + bias
-    assert logits.shape == (60, n_classes)
-    softmax = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    assert linear_probe.predict_proba(probe, views[:, :1]) == pytest.approx(softmax, abs=1e-5)
-    single = [linear_probe.predict_proba(probe, views[:, at : at + 1]) for at in range(8)]
-    assert linear_probe.predict_proba(probe, views) == pytest.approx(np.mean(single, axis=0))
 
 
 def small_extractor(seed):

@@ -9,6 +9,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.covariance import ledoit_wolf
 from sklearn.metrics import log_loss
 from sklearn.preprocessing import StandardScaler
+from sklearn.utils.class_weight import compute_sample_weight
 
 if TYPE_CHECKING:
     import keras
@@ -21,20 +22,22 @@ class LinearProbe(ClassifierMixin, BaseEstimator):
 
     The classes share one covariance within them, shrunk as Ledoit and Wolf (Journal of Multivariate
     Analysis 88, 2004) estimate it from the images themselves: nothing is left to choose, and five
-    images a class are enough. All classes are taken to be equally frequent, so that a rare one is
-    not given up for a common one. (scikit-learn's own would shrink the covariance of each class by
-    itself.)
+    images a class are enough. Each class weighs as much as any other, however many images it has,
+    so that a rare one is not given up for a common one. (scikit-learn's own would shrink the
+    covariance of each class by itself.)
 
     After `fit` it has kernel_ (channels, classes) and bias_ of one dense layer, and classes_.
     """
 
     def fit(self, features: np.ndarray, y: np.ndarray) -> Self:
         """Fit to features, (rows, channels), and their class numbers."""
-        scaler = StandardScaler()
-        x = scaler.fit_transform(np.asarray(features, np.float32))
         self.classes_, y = np.unique(y, return_inverse=True)
+        weights = compute_sample_weight("balanced", y).astype(np.float32)
+        scaler = StandardScaler()
+        x = scaler.fit_transform(np.asarray(features, np.float32), sample_weight=weights)
         means = np.stack([x[y == number].mean(axis=0) for number in range(len(self.classes_))])
-        covariance, _ = ledoit_wolf(x - means[y], assume_centered=True)
+        deviations = (x - means[y]) * np.sqrt(weights)[:, np.newaxis]
+        covariance, _ = ledoit_wolf(deviations, assume_centered=True)
         kernel = linalg.solve(covariance.astype(float), means.T.astype(float), assume_a="pos")
         bias = -(means.T * kernel).sum(axis=0) / 2
         self.kernel_ = kernel / scaler.scale_[:, np.newaxis]
@@ -44,6 +47,10 @@ class LinearProbe(ClassifierMixin, BaseEstimator):
     def predict_proba(self, features: np.ndarray) -> np.ndarray:
         """Return probabilities (rows, classes) of features (rows, channels)."""
         return softmax(features @ self.kernel_ + self.bias_, axis=1)
+
+    def predict(self, features: np.ndarray) -> np.ndarray:
+        """Return class numbers (rows) of features (rows, channels)."""
+        return self.classes_[self.predict_proba(features).argmax(axis=1)]
 
 
 def fit(features: np.ndarray, y: np.ndarray) -> LinearProbe:

@@ -1,0 +1,71 @@
+"""Measure the linear probe of frozen features: few images a class, and unequal classes.
+
+python tests/measure_probe.py NEU-DET MT
+
+The two folders are those of the data sets. Prints the learning curve of NEU-DET at 5 and 10 images
+a class, 20 draws from images 1-240, tested on images 241-300; and a stratified five-fold of MT,
+each figure at one view and averaged over all eight.
+"""
+
+import sys
+
+import numpy as np
+import pandas as pd
+from sklearn.metrics import accuracy_score, f1_score
+from sklearn.model_selection import StratifiedKFold
+
+from nbutils.data import datasets, splits
+from nbutils.evaluation import comparison, metrics, protocols
+from nbutils.inference import features
+from nbutils.models import linear_probe, networks
+
+SIZES, N_DRAWS, N_FOLDS = (5, 10), 20, 5
+VIEWS = (1, 8)
+
+
+def read(folder: str) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
+    """Return the table of a data set, its class numbers, and its features in eight views."""
+    table = datasets.index_images(folder)
+    size = networks.default_size("mobilenet_v2")
+    model = networks.pretrained("mobilenet_v2", 2, 0, size, comparison.ALPHA)
+    extractor = networks.feature_extractor(model)
+    views = features.extract(extractor, datasets.read_images(table, size))
+    return table, pd.factorize(table["label"], sort=True)[0], views
+
+
+def learning_curve(folder: str) -> pd.DataFrame:
+    """Return `protocols.summarize` of NEU-DET with few images a class."""
+    table, y, views = read(folder)
+    table["part"] = splits.make_split(table, "fixed", seed=0)
+    folds = list(protocols.learning_curve(table, SIZES, N_DRAWS, seed=0))
+
+    def predict(fold: protocols.Fold, n_views: int) -> np.ndarray:
+        probe = linear_probe.fit(views[fold.train], y[fold.train])
+        return linear_probe.predict_proba(probe, views[fold.test, :n_views]).argmax(axis=1)
+
+    rows = [
+        protocols.run(folds, f"{count} views", lambda fold, count=count: predict(fold, count), y)
+        for count in VIEWS
+    ]
+    return protocols.summarize(pd.concat(rows, ignore_index=True))
+
+
+def cross_validate(folder: str) -> pd.DataFrame:
+    """Return accuracy, its Wilson interval and macro-F1 of a stratified five-fold."""
+    _, y, views = read(folder)
+    predicted = {count: np.empty_like(y) for count in VIEWS}
+    for train, test in StratifiedKFold(N_FOLDS, shuffle=True, random_state=0).split(y, y):
+        probe = linear_probe.fit(views[train], y[train])
+        for count, labels in predicted.items():
+            labels[test] = linear_probe.predict_proba(probe, views[test, :count]).argmax(axis=1)
+    rows = {}
+    for count, labels in predicted.items():
+        low, high = metrics.wilson(int((labels == y).sum()), len(y))
+        macro_f1 = f1_score(y, labels, average="macro")
+        rows[f"{count} views"] = (accuracy_score(y, labels), low, high, macro_f1)
+    return pd.DataFrame.from_dict(rows, "index", columns=["accuracy", "low", "high", "macro_f1"])
+
+
+if __name__ == "__main__":
+    print(cross_validate(sys.argv[2]).round(4).to_string())
+    print(learning_curve(sys.argv[1]).round(4).to_string(index=False))
