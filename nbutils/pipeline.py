@@ -16,6 +16,7 @@ import nbformat
 import papermill
 from nbclient.exceptions import DeadKernelError
 from nbconvert import HTMLExporter
+from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
 from PIL import Image
@@ -170,7 +171,8 @@ def write_report(run: Path) -> Path:
     files = sorted((run / "notebooks").glob(NUMBERED))
     names = [file.stem for file in files]
     cells = [cell for file in files for cell in _shown(_sections(file), names)]
-    exporter = HTMLExporter(template_file=str(TEMPLATE), exclude_anchor_links=True)
+    exporter = HTMLExporter(template_file=str(TEMPLATE))
+    exporter.register_filter("markdown2html", _to_html)
     facts = {
         "title": run.name + (" (SYNTHETIC images)" if runs.is_synthetic(run) else ""),
         "date": f"{datetime.now().astimezone():%Y-%m-%d %H:%M}",
@@ -185,6 +187,14 @@ def write_report(run: Path) -> Path:
     with runs.atomic_write(run / runs.REPORT) as tmp:
         tmp.write_text(page, encoding="utf-8")
     return run / runs.REPORT
+
+
+def _to_html(markdown: str) -> str:
+    """Turn Markdown into HTML; tags in it, as the names of classes and data may hold, stay text."""
+    renderer = IPythonRenderer(
+        escape=True, allow_harmful_protocols=False, exclude_anchor_links=True
+    )
+    return MarkdownWithMath(renderer=renderer).render(markdown)
 
 
 def _sections(notebook: Path) -> list[NotebookNode]:

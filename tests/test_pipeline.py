@@ -4,6 +4,7 @@ import base64
 
 import nbformat
 import pytest
+from pages import EVIL, Page, is_escaped
 
 from nbutils import pipeline, runs
 from nbutils.data import datasets
@@ -127,6 +128,8 @@ def page(outputs, gray):
         "## What `it` looks like",
         shown("display_data", {"image/png": png(gray), "text/plain": "<Figure size 1x1>"}),
         shown("execute_result", {"text/plain": "PosixPath('here')"}),
+        shown("display_data", {"text/markdown": f"**{EVIL}** of [data](javascript:alert(1))"}),
+        shown("stream", text=EVIL),
     )
     executed(run / "notebooks" / "02_fail.ipynb", "# Fail", shown("stream", text="went well"))
     return pipeline.write_report(run).read_text(encoding="utf-8")
@@ -161,8 +164,15 @@ def test_the_report_shows_what_says_something(page):
     assert "Imports" not in page
     assert "PosixPath" not in page and "Figure size" not in page
     assert 'alt="What it looks like"' in page
-    assert page.count("<details>") == 2
+    assert page.count("<details>") == 4
     assert "went well" in page
+
+
+def test_the_report_takes_no_name_for_html(page):
+    assert is_escaped(page)
+    read = Page(page)
+    assert read.text.count(EVIL) == 2
+    assert not [link for link in read.attributes["href"] if link.startswith("javascript")]
 
 
 def test_the_report_links_within_itself(page):
