@@ -42,14 +42,15 @@ def printable(text: str) -> str:
     return re.sub("[\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", text)
 
 
-def describe_error(error: OSError, path: str | Path) -> str:
+def describe_error(error: OSError | RuntimeError, path: str | Path) -> str:
     """Return an error of the disk with its cure, of `path` where it names none; empty for others.
 
-    HDF5 gives the number of an error in its text.
+    HDF5 gives the number of an error in its text, and some as RuntimeError.
     """
     named = re.search(r"errno = (\d+)", str(error))
-    number = error.errno or (int(named[1]) if named else 0)
-    file = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
+    number = getattr(error, "errno", None) or (int(named[1]) if named else 0)
+    name = getattr(error, "filename", None)
+    file = os.fsdecode(name) if isinstance(name, str | bytes) else ""
     shown = path if not file or TEMPORARY.fullmatch(Path(file).name) else file
     return f"{shown}: {REASONS[number]}" if number in REASONS else ""
 
@@ -59,7 +60,7 @@ def disk_errors(path: Path) -> Iterator[None]:
     """Turn what a full, read-only or closed disk raises about `path` into UserError."""
     try:
         yield
-    except OSError as error:
+    except (OSError, RuntimeError) as error:
         sentence = describe_error(error, path)
         if sentence:
             raise UserError(sentence) from error

@@ -47,6 +47,15 @@ def test_an_error_of_the_disk_is_a_sentence_and_the_old_file_stays(tmp_path, num
     assert list(tmp_path.iterdir()) == [file]
 
 
+def test_an_error_that_hdf5_gives_in_its_text(tmp_path):
+    text = "flush failed (errno = 28, error message = 'No space left on device')"
+    for kind in (OSError, RuntimeError):
+        with pytest.raises(UserError, match="the disk is full"), runs.atomic_write(tmp_path / "a"):
+            raise kind(text)
+    with pytest.raises(RuntimeError, match="other"), runs.atomic_write(tmp_path / "a"):
+        raise RuntimeError("other")
+
+
 def test_other_errors_stay_what_they_are(tmp_path):
     with pytest.raises(OSError, match="Input/output"), runs.atomic_write(tmp_path / "a"):
         raise OSError(errno.EIO, os.strerror(errno.EIO))
