@@ -1,5 +1,6 @@
 """Calibration, prediction sets, novelty and review, on numbers whose right results are known."""
 
+import shutil
 from dataclasses import replace
 from fractions import Fraction
 
@@ -183,3 +184,40 @@ def test_a_damaged_policy_names_the_cure(policy, tmp_path, damage):
     damage(tmp_path)
     with pytest.raises(UserError, match="run 02_training"):
         review.load_policy(tmp_path)
+
+
+def test_copies_of_an_image_are_held_out_with_it():
+    rng = np.random.default_rng(0)
+    y = np.repeat([0, 1], 40)
+    clean = rng.normal(size=(80, 4)) + 5 * y[:, np.newaxis]
+    corrupted = clean + rng.normal(3, 1, size=(80, 4))  # all shifted the same way
+    alone = novelty.held_out_distances(clean, y)
+    together = novelty.held_out_distances(np.concatenate([clean, corrupted]), y)
+    assert together.shape == (160,)
+    shifted = novelty.fit_gaussians(clean, y).distances(corrupted)
+    assert np.median(shifted) > 2 * np.median(alone)
+    assert np.median(together[80:]) < 1.5 * np.median(together[:80])
+
+
+def test_a_worn_picture_is_described_and_others_are_not():
+    rng = np.random.default_rng(0)
+    ranges = review.quality_ranges(rng.normal([120, 30, 0.2], [5, 2, 0.01], size=(500, 3)))
+    thresholds = review.Thresholds(1.0, {"95": 0.1}, 0.5, 2.0, ranges)
+    policy = review.ReviewPolicy(thresholds, None)
+    assert policy.describe_quality((120, 30, 0.2)) == ()
+    [blurred] = policy.describe_quality((120, 30, 0.05))
+    assert "out of focus" in blurred
+    assert "0.05" in blurred
+    assert len(policy.describe_quality((250, 1, 0.2))) == 2
+
+
+def test_quality_is_read_as_it_was_written(trained, tmp_path):
+    model = shutil.copytree(trained, tmp_path / "model")
+    settings = runs.read_json(model / runs.REVIEW)
+    ranges = {"brightness": [10.0, 200.0], "contrast": [3.0, 90.0], "sharpness": [0.01, 0.5]}
+    runs.write_json(settings | {"quality": ranges}, model / runs.REVIEW)
+    assert review.load_policy(model).thresholds.quality == ranges
+    for damage in (7, {"colour": [0, 1]}, {"contrast": 3}, {"contrast": [1, None]}):
+        runs.write_json(settings | {"quality": damage}, model / runs.REVIEW)
+        with pytest.raises(runs.UserError, match=runs.REVIEW):
+            review.load_policy(model)

@@ -11,10 +11,10 @@ from sklearn.metrics import roc_auc_score, roc_curve
 from sklearn.neighbors import NearestNeighbors
 
 from nbutils.data import corruptions, datasets
-from nbutils.data.images import resize
 from nbutils.inference.predictor import Predictor
 from nbutils.runs import UserError
 from nbutils.runtime import keras
+from nbutils.uncertainty.novelty import fit_gaussians
 
 N_NEIGHBORS = 5
 SHIPPED = "Mahalanobis of middle features"  # the score that predictions carry
@@ -32,7 +32,8 @@ def novelty_scores(
     """Return functions from images to a score that grows with novelty, by their names.
 
     Maximum softmax: Hendrycks and Gimpel, ICLR 2017. Energy: Liu et al., NeurIPS 2020. Nearest
-    neighbours: Sun et al., ICML 2022. `SHIPPED` is the one that predictions carry.
+    neighbours: Sun et al., ICML 2022. Relative distance, to the class over that to all training
+    images: Ren et al., 2021 (arXiv:2106.09022). `SHIPPED` is the one that predictions carry.
 
     The predictor is one of a Keras model, images are uint8 (n, size, size, 1). Raises UserError if
     the model has no review policy.
@@ -50,11 +51,18 @@ def novelty_scores(
         return predictor.forward(images, tta_views=1).embeddings
 
     kernel, bias = head.get_weights()
+    known = embeddings(training_images)
+    clean = fit_gaussians(known, predictor.forward(training_images).probabilities.argmax(axis=1))
+    background = fit_gaussians(known, np.zeros(len(known), int))
     return {
         "maximum softmax": lambda images: 1 - predictor.forward(images).probabilities.max(axis=1),
         "energy": lambda images: -np.logaddexp.reduce(features(images) @ kernel + bias, axis=1),
         "neighbours of last features": _neighbor_distance(features, training_images),
         "neighbours of middle features": _neighbor_distance(embeddings, training_images),
+        "Mahalanobis, of clean images alone": lambda images: clean.distances(embeddings(images)),
+        "relative Mahalanobis": lambda images: (
+            clean.distances(embeddings(images)) - background.distances(embeddings(images))
+        ),
         SHIPPED: lambda images: gaussians.distances(embeddings(images)),
     }
 
@@ -109,7 +117,7 @@ def predict_groups(predictor: Predictor, groups: dict[str, list[np.ndarray]]) ->
             "confidence": prediction.confidence,
         }
         for name, grays in groups.items()
-        for prediction in predictor.predict_arrays(resize(gray, predictor.size) for gray in grays)
+        for prediction in predictor.predict_arrays(map(predictor.fit, grays))
     )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from nbutils import runs
 from nbutils.artefacts import UNPACKING, check_archive, damaged, read_card
-from nbutils.data.images import decode, resize, symmetries
+from nbutils.data.images import decode, image_statistics, resize, symmetries
 from nbutils.inference import strips, windows
 from nbutils.inference.defects import CellDecoder, Defect
 from nbutils.runs import UserError
@@ -171,7 +171,8 @@ class Predictor:
         self, images: Sequence[np.ndarray], shapes: Sequence[tuple[int, int]]
     ) -> Iterator[tuple[Prediction, np.ndarray]]:
         outputs = self.forward(images)
-        yield from zip(self.to_predictions(outputs, shapes), outputs.embeddings, strict=True)
+        predictions = self.to_predictions(outputs, shapes, images)
+        yield from zip(predictions, outputs.embeddings, strict=True)
 
     def fit(self, gray: np.ndarray) -> np.ndarray:
         """Resize an image, uint8 (height, width), to the input of the network."""
@@ -204,12 +205,16 @@ class Predictor:
         return Outputs(probabilities, others[:, :width], others[:, width:])
 
     def to_predictions(
-        self, outputs: Outputs, shapes: Sequence[tuple[int, int]] | None = None
+        self,
+        outputs: Outputs,
+        shapes: Sequence[tuple[int, int]] | None = None,
+        images: Sequence[np.ndarray] | None = None,
     ) -> list[Prediction]:
         """Turn the output of `forward` into predictions.
 
         Defects are in pixels of images of these shapes, height and width each, by default those of
-        the network's input.
+        the network's input. With the images, as the network saw them, reasons also say what is
+        wrong with the picture.
         """
         if not len(outputs.probabilities):
             return []
@@ -219,6 +224,9 @@ class Predictor:
             rows = zip(outputs.probabilities, located, strict=True)
             return [Prediction(self._by_class(row), **where) for row, where in rows]
         each = self.policy.assess(outputs.probabilities, outputs.embeddings)
+        for index, image in enumerate(images or ()):
+            if each.reasons[index]:
+                each.reasons[index] += self.policy.describe_quality(image_statistics(image))
         return [
             Prediction(
                 self._by_class(each.probabilities[index]),

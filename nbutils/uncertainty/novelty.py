@@ -72,17 +72,29 @@ def held_out_distances(embeddings: np.ndarray, y: np.ndarray) -> np.ndarray:
 
     Parameters
     ----------
-    embeddings, y
-        As in `fit_gaussians`, at least two images a class, in the order that they were taken.
+    embeddings
+        As in `fit_gaussians`, at least two images a class, in the order that they were taken; then
+        maybe those of corrupted copies, once or several times all images in the same order. An
+        image is held out with its copies.
+    y
+        Class numbers of the images (int).
+
+    Returns
+    -------
+    float array (embeddings,).
     """
     from sklearn.model_selection import StratifiedKFold
 
-    distances = np.empty(len(y))
+    copies = len(embeddings) // len(y)
+    distances = np.empty((copies, len(y)))
+    of_copy = embeddings.reshape(copies, len(y), -1)
     folds = StratifiedKFold(min(N_FOLDS, np.bincount(y).min()))
-    for others, held_out in folds.split(embeddings, y):
-        gaussians = fit_gaussians(embeddings[others], y[others])
-        distances[held_out] = gaussians.distances(embeddings[held_out])
-    return distances
+    for others, held_out in folds.split(y, y):
+        known = of_copy[:, others].reshape(copies * len(others), -1)
+        gaussians = fit_gaussians(known, np.tile(y[others], copies))
+        for copy, values in zip(of_copy, distances, strict=True):
+            values[held_out] = gaussians.distances(copy[held_out])
+    return distances.ravel()
 
 
 @cache

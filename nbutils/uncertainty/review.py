@@ -1,8 +1,9 @@
 """Accept a prediction, or have a person review it: thresholds, reasons in words, and costs."""
 
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,13 +12,16 @@ from nbutils.artefacts import damaged, read_arrays, read_number
 from nbutils.runs import UserError
 from nbutils.uncertainty.calibration import EPSILON, temperature_scale
 from nbutils.uncertainty.conformal import DEFAULT_COVERAGE, prediction_sets
+from nbutils.uncertainty.drift import IMAGE_STATISTICS
 from nbutils.uncertainty.novelty import ClassGaussians
+from nbutils.uncertainty.stretches import WORN
 
 if TYPE_CHECKING:
     import pandas as pd
 
 ACCEPT_NONE = 1.01  # threshold of confidence that no answer reaches
 LARGE = 1e9  # beyond any threshold
+BEYOND = 0.002  # share of the training images that count as worn, at each end
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,7 @@ class Thresholds:
     conformal: dict[str, float]  # coverage in per cent -> least probability in a prediction set
     confidence: float  # below it, a person reviews
     novelty: float  # above it, a person reviews
+    quality: dict[str, list[float]] = field(default_factory=dict)  # lowest and highest in training
 
 
 @dataclass(frozen=True)
@@ -84,6 +89,19 @@ class ReviewPolicy:
         reasons = [self._reasons(*pair) for pair in zip(confidence, novelty, strict=True)]
         return Assessment(calibrated, novelty, sets, is_novel, risk, reasons)
 
+    def describe_quality(self, statistics: Iterable[float]) -> tuple[str, ...]:
+        """Say what is wrong with a picture, by its `drift.IMAGE_STATISTICS`; empty if nothing."""
+        measured = dict(zip(IMAGE_STATISTICS, statistics, strict=True))
+        words = []
+        for name, (low, high) in self.thresholds.quality.items():
+            if not low <= measured[name] <= high:
+                change = WORN[name][measured[name] > high]
+                words.append(
+                    f"the picture is {change}: {name} {measured[name]:.3g}, "
+                    f"in training {low:.3g} to {high:.3g}"
+                )
+        return tuple(words)
+
     def save(self, model: Path) -> None:
         """Write `review.json` and, in half precision, `novelty.npz` into a model's folder."""
         halves = {
@@ -122,12 +140,34 @@ def load_policy(model: Path) -> ReviewPolicy | None:
         {coverage: read_number(conformal, coverage, 0, 1, file) for coverage in conformal},
         read_number(settings, "confidence", 0, ACCEPT_NONE, file),
         read_number(settings, "novelty", 0, LARGE, file),
+        _read_quality(settings.get("quality", {}), file),
     )
     arrays = read_arrays(model / runs.NOVELTY, {"centers": "cd", "whitening": "cdd"})
     gaussians = ClassGaussians(
         *(arrays[field.name].astype(np.float32) for field in fields(ClassGaussians))
     )
     return ReviewPolicy(thresholds, gaussians)
+
+
+def quality_ranges(statistics: np.ndarray) -> dict[str, list[float]]:
+    """Return lowest and highest of each of `drift.IMAGE_STATISTICS`, (images, 3), of a training.
+
+    Beyond them lie `BEYOND` of the images at each end.
+    """
+    ends = np.quantile(statistics, [BEYOND, 1 - BEYOND], axis=0).T
+    return dict(zip(IMAGE_STATISTICS, ends.tolist(), strict=True))
+
+
+def _read_quality(quality: Any, file: Path) -> dict[str, list[float]]:
+    if not isinstance(quality, dict) or not set(quality) <= set(IMAGE_STATISTICS):
+        raise damaged(file, f"quality is {quality!r:.40}")
+    ranges = {}
+    for name, ends in quality.items():
+        if not isinstance(ends, list) or len(ends) != 2:
+            raise damaged(file, f"quality of {name} is {ends!r:.40}")
+        named = dict(zip(("low", "high"), ends, strict=True))
+        ranges[name] = [read_number(named, end, -LARGE, LARGE, file) for end in named]
+    return ranges
 
 
 def risk_coverage(probabilities: np.ndarray, y: np.ndarray) -> "pd.DataFrame":
