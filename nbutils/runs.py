@@ -5,7 +5,7 @@ A run is a data set with its split, in a folder below `outputs/`; a model is a f
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -176,8 +176,15 @@ def find_models(names: str, run: Path, labels: Iterable[str]) -> dict[str, Path]
         models = _that_know({folder.name: folder for folder in _models_in(run)}, set(labels))
         print(f"models of the run instead: {', '.join(models) or 'none'}")
     if not models:
-        raise UserError(f"no model knows {', '.join(sorted(set(labels)))}: run 02_training first")
+        known = first_names(sorted(set(labels)))
+        raise UserError(f"no model knows {known}: run 02_training first")
     return models
+
+
+def first_names(names: Sequence[str], shown: int = 5) -> str:
+    """Join the first names of a list for a sentence, and count the others."""
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return ", ".join(names[:shown]) + more
 
 
 def parse_list(text: str) -> list[str]:
@@ -302,7 +309,7 @@ def _that_know(models: dict[str, Path], labels: set[str]) -> dict[str, Path]:
         known = classes if isinstance(classes, list) else []
         unknown = [label for label in sorted(labels) if label not in known]
         if unknown:
-            print(f"{name} is left out: it does not know {', '.join(unknown)}")
+            print(f"{name} is left out: it does not know {first_names(unknown)}")
         elif not (folder / REVIEW).exists():
             print(f"{name} is left out: it has no thresholds, run {WRITTEN_BY[REVIEW]} to its end")
         else:

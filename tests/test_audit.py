@@ -52,7 +52,12 @@ def test_audit_counts(table):
     part[::2] = "test"
     copy = table.copy()
     clipped = {"clipped to their image": {"a.xml": 2}}
-    copy.attrs = {"normal_classes": [], "skipped": {"x.png": "x.png is empty"}, "notes": [], "boxes": clipped}
+    copy.attrs = {
+        "normal_classes": [],
+        "skipped": {"x.png": "x.png is empty"},
+        "notes": [],
+        "boxes": clipped,
+    }
     copy.at[1, "sha256"] = copy.at[0, "sha256"]
     copy.at[2, "boxes"] = [*copy.at[2, "boxes"], ("patches", 1, 1, 9, 9)]
     copy.at[3, "boxes"] = []
@@ -110,6 +115,15 @@ def test_outliers_are_far_from_their_class():
     distances = audit.outliers(features, y)
     assert distances.argmax() == 7
     assert np.isclose(distances.mean(), 1)
+
+
+def test_thirty_tiny_classes_are_counted_and_not_all_named(table):
+    rows = pd.concat([table.head(1)] * 30, ignore_index=True)
+    rows = rows.assign(label=[f"class_{number:02}" for number in range(30)], sha256=range(30))
+    measures = pd.DataFrame({"clipped": 0.0}, rows.index)
+    pairs = pd.DataFrame({"a": [], "b": []})
+    [line] = audit.findings(rows, pd.Series("train", rows.index), pairs, measures)
+    assert line.endswith("class_03 (1), class_04 (1) and 25 more; add images")
 
 
 def test_findings_name_what_to_mend_the_worst_first(table):

@@ -15,6 +15,7 @@ from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from nbutils import runs
 from nbutils.data.datasets import read_originals
 from nbutils.data.images import image_statistics, resize
 
@@ -237,7 +238,8 @@ def findings(
     if len(crossing):
         lines.append(
             f"{len(crossing)} pairs of near-duplicates have one image in the test part and one "
-            "outside it, which inflates test accuracy: choose SPLIT grouped"
+            "outside it, which inflates test accuracy: SPLIT grouped separates none of a class "
+            "that has enough groups"
         )
     if suspects is not None:
         rows = table.iloc[suspects.index[suspects["is_issue"]]]
@@ -258,7 +260,8 @@ def _tiny_classes(table: pd.DataFrame) -> list[str]:
     tiny = [f"{label} ({count})" for label, count in counts[counts < MIN_CLASS].items()]
     if not tiny:
         return []
-    return [f"tiny classes, whose results will vary much: {', '.join(tiny)}; add images"]
+    names = runs.first_names(tiny)
+    return [f"tiny classes, whose results will vary much: {names}; add images"]
 
 
 def _far(table: pd.DataFrame, distances: np.ndarray) -> pd.DataFrame:

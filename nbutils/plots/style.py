@@ -75,7 +75,7 @@ def text_color(background) -> str:
 def show_gray(ax: Axes, gray: np.ndarray, title: str) -> None:
     """Fill an axis with gray values on the scale 0 to 255."""
     ax.imshow(gray, cmap="gray", vmin=0, vmax=255)
-    ax.set_title(title, fontsize=8)
+    ax.set_title(title, fontsize=8, y=1)  # a place of its own, as looking for one takes long
     ax.axis("off")
 
 
@@ -89,8 +89,8 @@ def image_grid(
 ) -> tuple[Figure, np.ndarray]:
     """Show images in their own shape, `columns` a row, each `width` inches wide with a caption.
 
-    A constrained layout makes room for what stands beside the grid, and takes half a minute for the
-    images of thirty classes.
+    A constrained layout makes room for what stands beside the grid, and takes long where there are
+    many images.
     """
     lines = -(-len(grays) // columns)
     shape = np.clip(np.median([gray.shape[0] / gray.shape[1] for gray in grays]), 0.2, 2)
