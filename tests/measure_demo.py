@@ -2,12 +2,13 @@
 
 python tests/measure_demo.py [MODEL]
 
-Writes `panel.png`, `panel_dark.png`, `panel_narrow.png` and `demo.json` to
+Writes `panel.png`, `panel_dark.png`, `panel_narrow.png`, `panel_empty.png` and `demo.json` to
 `outputs/reference/demo`.
 """
 
 import statistics
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -19,25 +20,27 @@ from nbutils import runs
 from nbutils.data import synthetic
 from nbutils.inference.predictor import DEFAULT_MODEL
 
-SESSIONS, PREDICTIONS = 10, 10
+SESSIONS, PREDICTIONS, PAGES = 10, 10, 5
+FOLDER = 500  # images
 PAUSE = 5  # seconds between two looks at the memory
-TRY_OUT = "Try SYNTHETIC samples"
-MAPS = "img[alt*='activation map']"
+SAMPLES = "Samples"
 
 
 def opened(window, address: str, **options):
     """Return a page that shows the panel."""
-    page = window.new_page(**({"viewport": {"width": 1280, "height": 1000}} | options))
-    page.set_default_timeout(180_000)
+    page = window.new_page(**({"viewport": {"width": 1360, "height": 1000}} | options))
+    page.set_default_timeout(300_000)
     page.goto(address)
-    page.get_by_role("button", name=TRY_OUT).wait_for()
+    page.get_by_role("button", name=SAMPLES).wait_for()
+    page.locator(".steel-add").wait_for()
     return page
 
 
-def classify(page) -> None:
-    """Classify the samples, and wait for their maps."""
-    page.get_by_role("button", name=TRY_OUT).click()
-    page.locator(MAPS).nth(5).wait_for()
+def add_samples(page) -> None:
+    """Classify the samples, and those of another seed that are drawn here."""
+    page.get_by_role("button", name=SAMPLES).click()
+    page.get_by_role("button", name="6 images").wait_for()
+    page.get_by_text("6 images classified").first.wait_for()
 
 
 def first_page(window, model: str) -> float:
@@ -49,17 +52,72 @@ def first_page(window, model: str) -> float:
 
 
 def prediction(page) -> float:
-    """Return the seconds from the choice of a file to its card on the screen, the median."""
+    """Return the seconds from the choice of a file to its thumbnail on the screen, the median."""
     seconds = []
     for number in range(PREDICTIONS):
         gray, _ = synthetic.draw("scratches", np.random.default_rng(number))
-        name = f"SYNTHETIC {number}.png"
+        file = {
+            "name": f"{number} SYNTHETIC.png",
+            "mimeType": "image/png",
+            "buffer": synthetic.encode_png(gray),
+        }
         with page.expect_file_chooser() as chooser:
-            page.get_by_role("button", name="Upload images").click()
-        file = {"name": name, "mimeType": "image/png", "buffer": synthetic.encode_png(gray)}
+            page.locator(".steel-add").click()
         start = time.perf_counter()
         chooser.value.set_files([file])
-        page.locator("h4", has_text=name).wait_for()
+        page.get_by_role("button", name=f"{number} SYNTHETIC.png").wait_for()
+        seconds.append(time.perf_counter() - start)
+        time.sleep(1)  # as a person would: drawings in a row are held back
+    return statistics.median(seconds)
+
+
+def photograph(window, model: str, folder: Path) -> float:
+    """Save screenshots of the panel; return the seconds that a prediction takes."""
+    with tempfile.TemporaryDirectory() as home, serving.demo(model, home=Path(home)) as served:
+        page = opened(window, served[0])
+        page.screenshot(path=folder / "panel_empty.png")
+        seconds = prediction(page)
+        page.get_by_role("button", name="Clear…").click()
+        page.get_by_role("button", name="Clear", exact=True).click()
+        page.locator(".steel-empty").wait_for()
+        add_samples(page)
+        page.keyboard.press("a")
+        page.get_by_text("left to review").first.wait_for()
+        page.mouse.move(0, 0)
+        page.screenshot(path=folder / "panel.png")
+        page.get_by_role("button", name="☾").click()
+        page.mouse.move(0, 0)
+        page.wait_for_timeout(500)
+        page.screenshot(path=folder / "panel_dark.png")
+        page.get_by_role("button", name="☾").click()
+        page.set_viewport_size({"width": 400, "height": 900})
+        page.wait_for_timeout(500)
+        page.screenshot(path=folder / "panel_narrow.png")
+        page.close()
+    return seconds
+
+
+def pages(window, model: str) -> dict[str, float]:
+    """Return the seconds that a folder takes, and a page of its gallery, the median."""
+    with tempfile.TemporaryDirectory() as home:
+        place = synthetic.write_dataset(Path(home) / "SYNTHETIC", per_class=-(-FOLDER // 6))
+        with serving.demo(model, f"--root={place}", home=Path(home)) as (address, _):
+            page = opened(window, address)
+            page.get_by_role("button", name="Folder…").click()
+            page.get_by_placeholder("a folder of this machine").fill(".")
+            start = time.perf_counter()
+            page.get_by_role("button", name="Read the folder").click()
+            page.get_by_text("images classified").first.wait_for()
+            whole = time.perf_counter() - start
+            return {"folder_images": FOLDER, "folder_s": whole, "page_s": _turns(page)}
+
+
+def _turns(page) -> float:
+    seconds = []
+    for number in range(2, PAGES + 2):
+        start = time.perf_counter()
+        page.get_by_role("button", name="→").click()
+        page.get_by_text(f"page {number} of").wait_for()
         seconds.append(time.perf_counter() - start)
     return statistics.median(seconds)
 
@@ -77,40 +135,20 @@ def _memory(pid: int) -> float:
     return sum(processes.memory(one) for one in processes.family(pid))
 
 
-def photograph(window, model: str, folder: Path) -> float:
-    """Save screenshots of the panel; return the seconds that a prediction takes."""
-    with serving.demo(model) as (address, _):
-        page = opened(window, address)
-        seconds = prediction(page)
-        page.get_by_role("button", name="Clear").click()
-        page.get_by_text("No image yet").wait_for()
-        classify(page)
-        page.screenshot(path=folder / "panel.png")
-        page.set_viewport_size({"width": 400, "height": 900})
-        page.screenshot(path=folder / "panel_narrow.png")
-        page.close()
-    with serving.demo(model, "--theme=dark") as (address, _):
-        page = opened(window, address)
-        classify(page)
-        page.screenshot(path=folder / "panel_dark.png")
-        page.close()
-    return seconds
-
-
 def sessions(window, model: str) -> dict[str, float]:
-    """Return the memory (MB) that an open page takes, at first and with activation maps."""
+    """Return the memory (MB) of a session with six images, and how much is left of it."""
     with serving.demo(model) as (address, pid):
-        opened(window, address)  # the server keeps one kernel ahead, also after the last page
+        opened(window, address).close()  # the server keeps one kernel ahead
         before = memory(pid)
-        pages = [opened(window, address) for _ in range(SESSIONS)]
-        without_maps = memory(pid)
-        for page in pages:
-            page.get_by_role("button", name=TRY_OUT).click()
-        for page in pages:
-            page.locator(MAPS).nth(5).wait_for()
+        seen = [opened(window, address) for _ in range(SESSIONS)]
+        for page in seen:
+            add_samples(page)
+        during = memory(pid)
+        for page in seen:
+            page.goto("about:blank")
         return {
-            "session_mb": (without_maps - before) / SESSIONS,
-            "session_with_maps_mb": (memory(pid) - before) / SESSIONS,
+            "session_mb": (during - before) / SESSIONS,
+            "closed_session_mb": (memory(pid) - before) / SESSIONS,
         }
 
 
@@ -124,6 +162,7 @@ def main(model: str) -> None:
             "images": "SYNTHETIC",
             "first_page_s": first_page(window, model),
             "prediction_s": photograph(window, model, folder),
+            **pages(window, model),
             "sessions": SESSIONS,
             **sessions(window, model),
         }

@@ -6,12 +6,14 @@ from functools import partial
 import ipywidgets as widgets
 
 from nbutils.apps import report
-from nbutils.apps.gallery import box, button, mark, show
-from nbutils.apps.html import render
+from nbutils.apps.gallery import box, button, is_shown, mark, show, text
+from nbutils.apps.html import in_words, render
+from nbutils.apps.intake import LIMITS
 from nbutils.apps.session import ORDERS, Entry, Unreadable
 from nbutils.data import corrections
 from nbutils.data.files import SUFFIXES
 
+SELECTION = f"{LIMITS}; 512 MB in all"  # what one message holds
 Actions = Mapping[str, Callable[[], None]]
 
 
@@ -22,10 +24,12 @@ class Controls:
         self.model = widgets.Dropdown(options=models)
         self.order = widgets.Dropdown(options=list(ORDERS))
         accept = ",".join(SUFFIXES)
-        self.upload = widgets.FileUpload(description="Add images", accept=accept, multiple=True)
+        self.upload = widgets.FileUpload(
+            description="Add images", accept=accept, multiple=True, tooltip=SELECTION
+        )
         self.path = widgets.Text(placeholder="a folder of this machine")
-        self.facts, self.status, self.detail = widgets.HTML(), widgets.HTML(), widgets.HTML()
-        self.exports, self.table, self.question = widgets.HTML(), widgets.HTML(), widgets.HTML()
+        self.facts, self.status, self.detail = text(), text(), text()
+        self.exports, self.table, self.question = text(), text(), text()
         self.progress = widgets.IntProgress(max=0)
         self.with_map = _toggle("Map", True, "Where the defects are (key M)")
         self.zoomed = _toggle("Zoom", False, "All pixels of the image (key +)")
@@ -51,13 +55,13 @@ class Controls:
         self.folder = box("folder", self.path, button("Read the folder", actions["read"]))
         folder = button("Folder…", actions["folder"], "link")
         show(folder, reads_folders)
-        title = widgets.HTML(render("title.html"))
+        title = text(render("title.html"))
         below = box("look", self.confirm, box("gap"), self.with_map, self.zoomed, self.as_table)
         theme = button("☾", self._turn_theme, "theme", "Dark or light")
         gallery.children = (self.order, *gallery.children)
         self.page = box(
             "page",
-            widgets.HTML(render("panel.html")),
+            text(render("panel.html")),
             box("header", title, self.model, self.facts, theme),
             box(
                 "tools",
@@ -93,7 +97,7 @@ class Controls:
         answers.append(("0 none of these", corrections.NONE))
         if corrections.NO_DEFECT not in classes:
             answers.append(("N no defect", corrections.NO_DEFECT))
-        self.choices.children = [button(text, partial(answer, label)) for text, label in answers]
+        self.choices.children = [button(words, partial(answer, label)) for words, label in answers]
 
     def draw(self, is_begun: bool, chosen: Entry | Unreadable | None, can_undo: bool) -> None:
         """Show what fits the session and the chosen file."""
@@ -106,7 +110,7 @@ class Controls:
             show(part, image is not None)
         show(self.with_map, image is not None and image.has_evidence)
         if image:
-            self.confirm.description = f"✓ Confirm {image.proposed}"
+            self.confirm.description = f"✓ Confirm {in_words(image.proposed)}"
             self.confirm.tooltip = "It is what is proposed (key A)"
 
     def work(self, on: bool) -> None:
@@ -118,13 +122,13 @@ class Controls:
 
     def ask_folder(self) -> None:
         """Show or hide the field for a folder."""
-        show(self.folder, self.folder.layout.display == "none")
+        show(self.folder, not is_shown(self.folder))
 
     def ask_clear(self, count: int) -> None:
         """Ask before a session is wiped."""
         files = "image" if count == 1 else "images"
-        text = f"Clear {count} {files}? What was confirmed or corrected is kept in its file."
-        self.question.value = report.message(text)
+        asked = f"Clear {count} {files}? What was confirmed or corrected is kept in its file."
+        self.question.value = report.message(asked)
         show(self.clear, True)
 
     def close(self) -> None:
@@ -150,5 +154,5 @@ class Controls:
         mark(self.page, "dark", self.is_dark)
 
 
-def _toggle(text: str, on: bool, tooltip: str) -> widgets.ToggleButton:
-    return widgets.ToggleButton(value=on, description=text, tooltip=tooltip)
+def _toggle(words: str, on: bool, tooltip: str) -> widgets.ToggleButton:
+    return widgets.ToggleButton(value=on, description=words, tooltip=tooltip)

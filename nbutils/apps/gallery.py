@@ -3,23 +3,25 @@
 They are buttons, so that mouse and Tab reach all of them; templates give them their looks.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache, partial
 from pathlib import Path
 from uuid import uuid4
 
 import ipywidgets as widgets
 
-from nbutils.apps.html import render
+from nbutils.apps.html import in_words, render
 from nbutils.apps.session import ALL, STATES, Entry, Unreadable
 
 PAGE = 24  # thumbnails
 Choose = Callable[[Entry | Unreadable], None]
 
 
-def button(text: str, do: Callable[[], None], look: str = "", tooltip: str = "") -> widgets.Button:
+def button(words: str, do: Callable[[], None], look: str = "", tooltip: str = "") -> widgets.Button:
     """Return a button that does something, with a look of the style sheet."""
-    made = widgets.Button(description=text, tooltip=tooltip or None)
+    made = widgets.Button(
+        description=words, tooltip=tooltip or None, layout=_layout(), style=_button_style()
+    )
     made.add_class(f"steel-{look or 'plain'}")
     made.on_click(lambda _: do())
     return made
@@ -27,9 +29,14 @@ def button(text: str, do: Callable[[], None], look: str = "", tooltip: str = "")
 
 def box(look: str, *children: widgets.Widget) -> widgets.Box:
     """Return a box with a look of the style sheet."""
-    made = widgets.Box(children)
+    made = widgets.Box(children, layout=_layout())
     made.add_class(f"steel-{look}")
     return made
+
+
+def text(value: str = "") -> widgets.HTML:
+    """Return a widget for HTML."""
+    return widgets.HTML(value, layout=_layout(), style=_text_style())
 
 
 def mark(widget: widgets.DOMWidget, look: str, on: bool) -> None:
@@ -39,7 +46,29 @@ def mark(widget: widgets.DOMWidget, look: str, on: bool) -> None:
 
 def show(widget: widgets.DOMWidget, on: bool) -> None:
     """Show or hide a widget."""
-    widget.layout.display = None if on else "none"
+    mark(widget, "hidden", not on)
+
+
+def is_shown(widget: widgets.DOMWidget) -> bool:
+    """Tell whether a widget is shown."""
+    return "steel-hidden" not in widget._dom_classes
+
+
+# A widget brings a layout and a style of its own, each an object that a page has to fetch, unless
+# it is given one: the style sheet says all that these could.
+@cache
+def _layout() -> widgets.Layout:
+    return widgets.Layout()
+
+
+@cache
+def _button_style() -> widgets.ButtonStyle:
+    return widgets.ButtonStyle()
+
+
+@cache
+def _text_style() -> widgets.Widget:
+    return widgets.HTML().style
 
 
 def unique_class(widget: widgets.DOMWidget) -> str:
@@ -59,7 +88,7 @@ class Gallery:
         self.buttons = [self._button(place) for place in range(PAGE)]
         self.grid = box("grid", *self.buttons)
         self.scope = unique_class(self.grid)
-        self.images, self.states, self.count = widgets.HTML(), widgets.HTML(), widgets.HTML()
+        self.images, self.states, self.count = text(), text(), text()
         self.back = button("←", lambda: self.turn(-1), tooltip="Page before")
         self.on = button("→", lambda: self.turn(1), tooltip="Next page")
         self.pager = box("pager", self.back, self.count, self.on)
@@ -93,7 +122,8 @@ class Gallery:
         for place, made in enumerate(self.buttons):
             show(made, place < len(page))
             if place < len(page):
-                made.description = f"{STATES[page[place].state]} {Path(page[place].name).name}"
+                sign = STATES[page[place].state] + ("≠" if page[place].before else "")
+                made.description = f"{sign} {Path(page[place].name).name}"
                 made.tooltip = _describe(page[place])
         self.images.value = render("thumbnails.html", scope=self.scope, entries=page)
         self.states.value = render(
@@ -122,14 +152,14 @@ class Filters:
             for state in (ALL, "accept", "review", "reviewed", "unreadable")
         }
         self.classes: dict[str, widgets.Button] = {}
-        self.bars, self.shares = box("classes"), widgets.HTML()
+        self.bars, self.shares = box("classes"), text()
         self.scope = unique_class(self.bars)
 
     def view(self) -> widgets.Box:
         """Return all of it."""
         return box("filters", box("states", *self.states.values()), self.bars, self.shares)
 
-    def use(self, classes: Sequence[str]) -> None:
+    def use(self, classes: Iterable[str]) -> None:
         """Take the classes of a model."""
         self.state = self.label = ALL
         self.classes = {
@@ -152,8 +182,9 @@ class Filters:
             made.description = words[state]
             mark(made, "active", state == self.state)
         for label, made in self.classes.items():
-            made.description = f"{label} {classes.get(label, 0)}"
+            made.description = f"{in_words(label)} {classes.get(label, 0)}"
             mark(made, "active", label == self.label)
+            show(made, label == self.label or classes.get(label, 0) > 0)
         most = max(classes.values(), default=1)
         shares = [classes.get(label, 0) / most for label in self.classes]
         self.shares.value = render("shares.html", scope=self.scope, shares=shares)
@@ -178,5 +209,6 @@ def _describe(entry: Entry | Unreadable) -> str:
     if isinstance(entry, Unreadable):
         return entry.error
     prediction = entry.prediction
-    said = f", {entry.state} as {entry.corrected}" if entry.corrected else ""
+    said = f", {entry.state} as {in_words(entry.corrected)}" if entry.corrected else ""
+    said += f", by the model before {entry.before}" if entry.before else ""
     return f"{entry.name}: {prediction.label} {prediction.confidence:.0%}{said}"

@@ -18,9 +18,14 @@ def environment() -> jinja2.Environment:
         "percent": "{:.1%}".format,
         "whole": "{:.0%}".format,
         "thousands": "{:,}".format,
-        "words": lambda label: label.replace("no_defect", "no defect"),
+        "words": in_words,
     }
     return templates
+
+
+def in_words(label: str) -> str:
+    """Return a label as a person says it; names of classes stay as they are."""
+    return {"none": "none of these", "no_defect": "no defect"}.get(label, label)
 
 
 def render(template: str, **values: Any) -> str:

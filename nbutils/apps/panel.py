@@ -13,6 +13,7 @@ from nbutils.apps import intake, report
 from nbutils.apps.bridge import Bridge
 from nbutils.apps.controls import Controls
 from nbutils.apps.gallery import Filters, Gallery, show
+from nbutils.apps.html import in_words
 from nbutils.apps.intake import File
 from nbutils.apps.session import Entry, Session, Unreadable
 from nbutils.data import corrections, synthetic
@@ -110,6 +111,7 @@ class Panel:
         self.session = Session(self.session.predictor)
         self.controls.close()
         self.chosen, self.is_choice = None, False
+        self.filters.reset()
         self._say("")
         self.refresh()
 
@@ -150,8 +152,9 @@ class Panel:
         self._begin(self._classify_again())
 
     def _use_model(self, name: str) -> None:
-        self.filters.use(self.session.predictor.classes)
-        self.controls.use(name, self.session.predictor.classes, self.answer)
+        classes = self.session.predictor.classes
+        self.filters.use(dict.fromkeys([*classes, corrections.NO_DEFECT]))
+        self.controls.use(name, classes, self.answer)
         self.refresh()
 
     # Classifying, in a thread of its own
@@ -192,8 +195,13 @@ class Panel:
         self.controls.work(False)
         counts = self.session.counts()
         failed = counts["unreadable"]
-        done = f"{counts.total() - failed} images classified"
-        self._say(f"{done}, {failed} files could not be read." if failed else f"{done}.")
+        changed = sum(bool(entry.before) for entry in self.session.select("as added"))
+        parts = [
+            f"{counts.total() - failed} images classified",
+            f"{changed} otherwise than by the model before" if changed else "",
+            f"{failed} files could not be read" if failed else "",
+        ]
+        self._say(f"{', '.join(filter(None, parts))}.")
         self.refresh()
 
     def _classify(self, source, stopped: Callable[[], bool]) -> Iterator[None]:
@@ -246,7 +254,7 @@ class Panel:
             return
         left = self.session.counts()["review"]
         rest = f"{left} left to review" if left else "nothing is left to review"
-        self._say(f"{entry.name}: {entry.state} as {label}; {rest}.")
+        self._say(f"{entry.name}: {entry.state} as {in_words(label)}; {rest}.")
         self.choose(following or entry)
 
     def undo(self) -> None:

@@ -18,7 +18,13 @@ from nbutils.apps.panel import Panel
 
 Panel({model!r}, root={root!r}, suspects={suspects!r}).view()
 """
+POLICY = (  # of the page: nothing from elsewhere is loaded, and nothing is sent there
+    "default-src 'self' data: blob:; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob: data:; "
+    "style-src 'self' 'unsafe-inline'; connect-src 'self' ws: wss: data: blob:; "
+    "frame-ancestors 'self'"
+)
 SETTINGS = {
+    "headers": {"Content-Security-Policy": POLICY},
     "websocket_max_message_size": 2**29,  # bytes, of files that come without the bridge
     "allow_remote_access": False,  # a foreign Host header is refused: no rebinding of DNS
     "disable_check_xsrf": True,  # else the page could not end its kernel; origins are checked
@@ -58,7 +64,7 @@ def serve(
     os.environ["STEEL_HOME"] = str(runs.HOME)  # the kernels work in the folder of the notebook
     cell = CELL.format(model=name, root=str(folder) if root else None, suspects=suspects)
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell)])
-    settings = SETTINGS | {"local_hostnames": ["localhost", *hosts]}
+    settings: dict[str, object] = SETTINGS | {"local_hostnames": ["localhost", *hosts]}
     with tempfile.TemporaryDirectory() as place:  # another server has another
         file = Path(place, f"{TITLE}.ipynb")
         nbformat.write(notebook, file)

@@ -75,7 +75,8 @@ class Unreadable:
 
     name: str
     error: str
-    state = "unreadable"
+    before: str = ""  # it has no class
+    state: str = "unreadable"
 
 
 ORDERS: dict[str, Callable[[Entry], tuple]] = {  # name on the panel -> key of an image
@@ -101,10 +102,11 @@ class Session:
 
     def use(self, predictor: Predictor) -> None:
         """Take another model; `predict_again` has it classify the images that are there."""
+        file, self.earlier = corrections.corrections_file(predictor.name), {}
+        if file.is_file():
+            table = corrections.read(file)
+            self.earlier = dict(zip(table["sha256"], table["corrected"], strict=True))
         self.predictor = predictor
-        file = corrections.corrections_file(predictor.name)
-        table = corrections.read(file) if file.is_file() else pd.DataFrame(columns=["sha256"])
-        self.earlier = table.set_index("sha256").get("corrected", pd.Series(dtype=str)).to_dict()
 
     def predict(self, name: str, data: bytes, stored: str = "") -> Entry | Unreadable:
         """Classify the bytes of a file, and keep its prediction, or its error.
