@@ -1,8 +1,8 @@
 """The command line: `steel run | predict | inspect | export | bench | demo`.
 
 Exit codes: 0 done; 1 done, but some images could not be read; 2 a mistake of the user, in a
-sentence; 130 interrupted. What a command alone needs is imported inside it, so that `steel predict`
-runs with the base installation.
+sentence; 130 interrupted (0 where it watches, for that is how it ends). What a command alone needs
+is imported inside it, so that `steel predict` runs with the base installation.
 """
 
 import csv

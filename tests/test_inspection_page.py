@@ -2,6 +2,8 @@
 
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -197,3 +199,17 @@ def test_a_name_in_no_encoding_has_a_page(inspect, tmp_path):
     file = folder / runs.INSPECTIONS
     file.write_bytes(file.read_bytes().replace(b"doubtful.png", b"doubt\xff.png"))
     assert "no longer readable" in write(folder)
+
+
+def test_an_inspection_loads_neither_keras_nor_tables_nor_figures(inspect):
+    folder = inspect(ROWS)
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from nbutils.apps import inspection, inspection_page\n"
+        "from nbutils.inference import batch\n"
+        f"place = Path({str(folder)!r})\n"
+        "inspection_page.write(place, inspection.summarize(place, 9))\n"
+        "print({'keras', 'tensorflow', 'pandas', 'matplotlib'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

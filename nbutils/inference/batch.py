@@ -145,10 +145,10 @@ def predict_chunk(
 
     predictions, values = predict_and_describe(predictor, grays(), reference)
     readable = zip(predictions, values.tolist(), strict=True)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for path, (digest, error) in zip(paths, files, strict=True):
         if error:
-            row = error_row(path, error, predictor.classes)
+            row: dict[str, Any] = dict(error_row(path, error, predictor.classes))
         else:
             prediction, descriptors = next(readable)
             row = prediction.to_row(path) | dict(zip(drift.PER_IMAGE, descriptors, strict=True))
