@@ -125,7 +125,7 @@ def test_what_cannot_be_resumed_is_set_aside(arrays, whole, tmp_path, pattern, d
 
 def test_a_kill_within_the_first_backup_starts_anew(arrays, whole, tmp_path, capsys):
     folder = Path(shutil.copytree(whole[0], tmp_path / "model"))
-    for file in (folder / "training").glob("b*.h5"):
+    for file in (folder / "training").glob("b*.npz"):
         file.rename(file.with_name(f".12345678.{file.name}"))
     assert_same_training(fit(arrays, folder), whole)
     assert "training starts anew" in capsys.readouterr().out

@@ -12,7 +12,7 @@ from nbutils import runs
 from nbutils.runtime import keras, tf
 
 BEST, BACKUP = "best", "backup"  # weights of the network; of all that trains, with the optimizer
-SUFFIX = ".weights.h5"
+SUFFIX = ".npz"
 SEEDS = "seed_generator_state"  # of dropout and augmentation, end of a variable's path
 SETTINGS = "settings.json"
 
@@ -52,10 +52,13 @@ def seed_layers(model: keras.Model, seed: int, epoch: int) -> None:
 
 
 def save_weights(model: keras.Model, folder: Path, kind: str, epoch: int) -> None:
-    """Write weights into a file whose name ends with the digest of its content."""
-    with runs.atomic_write(folder / f"writing{SUFFIX}") as tmp:
-        model.save_weights(tmp)
+    """Write weights into a file whose name ends with the digest of its content.
+
+    No HDF5, which crashes where the disk is full.
+    """
     written = folder / f"writing{SUFFIX}"
+    with runs.atomic_write(written) as tmp:
+        np.savez(tmp, *(np.asarray(each) for each in _variables(model, kind)))
     written.replace(folder / f"{kind}_{epoch}.{_digest(written)}{SUFFIX}")
 
 
@@ -63,9 +66,15 @@ def load_weights(model: keras.Model, folder: Path, kind: str, epoch: int) -> Non
     """Read what `save_weights` wrote; UserError if it is not there, or not what was written."""
     for file in folder.glob(f"{kind}_{epoch}.*{SUFFIX}"):
         if is_whole(file):
-            model.load_weights(file)
+            with np.load(file) as arrays:
+                for variable, value in zip(_variables(model, kind), arrays.values(), strict=True):
+                    variable.assign(value)
             return
     raise runs.UserError(f"{folder} lacks the weights of epoch {epoch}: start again")
+
+
+def _variables(model: keras.Model, kind: str) -> list:
+    return [*model.weights, *(model.optimizer.variables if kind == BACKUP else ())]
 
 
 def whole_epochs(folder: Path, kind: str) -> list[int]:
