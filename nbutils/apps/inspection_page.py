@@ -43,7 +43,7 @@ def write(folder: Path, summary: Summary) -> Path:
         findings=findings,
         classes=list(shares(summary.counts)),
         changes=_changes(summary),
-        cards=_cards(summary.queue, _predictor(model)),
+        cards=_cards(summary.queue, _predictor(model), facts.get("read_as_bits")),
         colors=pictures.legend(),
         table=runs.INSPECTIONS,
     )  # fmt: skip
@@ -71,11 +71,13 @@ def _changes(summary: Summary) -> dict[str, Any] | None:
     return {"bars": bars, "limit": limit, "at": 100 * limit / reach}
 
 
-def _cards(queue: Iterable[Row], predictor: Predictor | None) -> Iterator[dict[str, Any]]:
+def _cards(
+    queue: Iterable[Row], predictor: Predictor | None, bits: int | None
+) -> Iterator[dict[str, Any]]:
     """Give what the page shows of each row; one image is in memory at a time."""
     for row in queue:
         try:
-            gray = decode(read_file(row["path"]), row["path"])
+            gray = decode(read_file(row["path"]), row["path"], bits)
         except ImageError as error:
             yield _facts(row) | {"error": f"no longer readable: {error}"}
             continue
