@@ -197,9 +197,9 @@ class Panel:
         failed = counts["unreadable"]
         changed = sum(bool(entry.before) for entry in self.session.select("as added"))
         parts = [
-            f"{counts.total() - failed} images classified",
+            f"{_plural(counts.total() - failed, 'image')} classified",
             f"{changed} otherwise than by the model before" if changed else "",
-            f"{failed} files could not be read" if failed else "",
+            f"{_plural(failed, 'file')} could not be read" if failed else "",
         ]
         self._say(f"{', '.join(filter(None, parts))}.")
         self.refresh()
@@ -322,3 +322,7 @@ class Panel:
     def _say(self, text: str, kind: str = "quiet") -> None:
         self.controls.status.value = report.message(text, kind)
         self.bridge.said = text
+
+
+def _plural(count: int, thing: str) -> str:
+    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"

@@ -68,5 +68,11 @@ def serve(
     with tempfile.TemporaryDirectory() as place:  # another server has another
         file = Path(place, f"{TITLE}.ipynb")
         nbformat.write(notebook, file)
-        own = [*OPTIONS, f"--Voila.tornado_settings={settings}"]
-        Voila.launch_instance([str(file), *own, *options])
+        Voila.launch_instance([str(file), *_own(settings, options), *options])
+
+
+def _own(settings: dict[str, object], options: Sequence[str]) -> list[str]:
+    """Return the options that are not given otherwise."""
+    given = {option.partition("=")[0] for option in options}
+    own = [*OPTIONS, f"--Voila.tornado_settings={settings}"]
+    return [option for option in own if option.partition("=")[0] not in given]
