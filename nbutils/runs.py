@@ -38,6 +38,7 @@ REVIEW, NOVELTY, DRIFT = "review.json", "novelty.npz", "drift.npz"
 HISTORY, PREDICTIONS, METRICS = "history.csv", "predictions.csv", "metrics.json"
 ERRORS = "errors.csv"
 CAM_SCORES, CAM_CLASSES, CAM_METHODS = "cam_scores.csv", "cam_classes.csv", "cam_methods.csv"
+DETECTION = "detection.json"
 EXPORT, BENCHMARK = "export.csv", "benchmark.csv"
 # of a batch inspection
 INSPECTION, INSPECTIONS, IMAGE_LIST = "inspection.json", "inspections.csv", "images.txt"
@@ -49,14 +50,14 @@ WRITTEN_BY = {
     **dict.fromkeys((REVIEW, NOVELTY, DRIFT), "02_training"),
     **dict.fromkeys((HISTORY, PREDICTIONS, METRICS), "02_training"),
     ERRORS: "03_error_analysis",
-    **dict.fromkeys((CAM_SCORES, CAM_CLASSES, CAM_METHODS), "04_grad_cam"),
+    **dict.fromkeys((CAM_SCORES, CAM_CLASSES, CAM_METHODS, DETECTION), "04_grad_cam"),
     **dict.fromkeys((INSPECTION, INSPECTIONS, IMAGE_LIST, DEFECTS), "09_batch_inspection"),
     EXPORT: "steel export",
     BENCHMARK: "steel bench",
 }
 STALE_AFTER_TRAINING = (  # describe the weights that were there before; the card finds a model
     MODEL_CARD, METRICS, PREDICTIONS, REVIEW, NOVELTY, DRIFT, LITERT_MODEL, HISTORY, ERRORS,
-    CAM_SCORES, CAM_CLASSES, CAM_METHODS, EXPORT, BENCHMARK,
+    CAM_SCORES, CAM_CLASSES, CAM_METHODS, DETECTION, EXPORT, BENCHMARK,
 )  # fmt: skip
 
 MAX_JSON = 2**28  # bytes

@@ -27,6 +27,12 @@ def draw_outlier(size: int, rng: np.random.Generator) -> np.ndarray:
     return np.clip(gray, 0, 255).astype(np.uint8)
 
 
+def draw_outliers(count: int, size: int, seed: int) -> np.ndarray:
+    """Draw several outliers, uint8 (count, size, size, 1)."""
+    drawn = [draw_outlier(size, np.random.default_rng((seed, at))) for at in range(count)]
+    return np.array(drawn, np.uint8).reshape(count, size, size, 1)
+
+
 def _grid(size: int) -> tuple[np.ndarray, np.ndarray]:
     line = np.linspace(0, 1, size, endpoint=False)
     return line[:, np.newaxis], line[np.newaxis]

@@ -1,17 +1,60 @@
 """Detection: the boxes that a network finds held against those that people drew."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 from sklearn.metrics import roc_auc_score
 
-from nbutils.data import cells
+from nbutils.data import cells, datasets
+from nbutils.evaluation import localization
+from nbutils.evaluation.metrics import wilson
 from nbutils.inference.defects import Defect
+from nbutils.inference.predictor import Predictor
 
+LEAST = 0.05  # confidence of the boxes that average precision counts
 MIN_IOU = 0.5  # with a true box, of a box that counts as found
 THRESHOLDS = np.round(np.arange(0.1, 0.91, 0.05), 2)
 Boxes = Sequence[tuple]  # (label, xmin, ymin, xmax, ymax) of each box of an image
+
+
+def evaluate(predictor: Predictor, rows: pd.DataFrame) -> dict:
+    """Hold the map and the boxes of a network with a decoder against true boxes.
+
+    Parameters
+    ----------
+    predictor
+        Its boxes are all counted, however unsure.
+    rows
+        Of `split.csv`: path, sha256, label, boxes, width and height (pixels).
+
+    Returns
+    -------
+    images (count); average_precision of each class and mean_average_precision; pointing (share of
+    images whose brightest cell of the true class lies in a box of it) with its Wilson interval,
+    energy (share of that map in boxes); cell_auroc. All in [0, 1].
+    """
+    assert predictor.decoder is not None
+    classes = list(predictor.classes)
+    outputs = predictor.forward(datasets.read_images(rows, predictor.size))
+    sides = zip(outputs.cells, rows["height"], rows["width"], strict=True)
+    decoder = replace(predictor.decoder, threshold=LEAST)
+    found = [decoder.defects_in(values, shape) for values, *shape in sides]
+    precision = average_precision(match(found, rows["boxes"]), rows["boxes"])
+    maps = np.stack([decoder.split(values)[0] for values in outputs.cells])
+    y = rows["label"].map(classes.index).to_numpy()
+    of_true = maps[np.arange(len(maps)), :, :, y]
+    scores = localization.score(rows.assign(predicted=rows["label"]), of_true, 0.5).dropna()
+    return {
+        "images": len(rows),
+        "mean_average_precision": float(precision.mean()),
+        "average_precision": precision.to_dict(),
+        "pointing": float(scores["pointing"].mean()),
+        "pointing_interval": wilson(int(scores["pointing"].sum()), len(scores)),
+        "energy": float(scores["energy"].mean()),
+        "cell_auroc": cell_auroc(maps, rows, classes),
+    }
 
 
 def match(defects: Sequence[Sequence[Defect]], boxes: Sequence[Boxes]) -> pd.DataFrame:

@@ -2,10 +2,12 @@
 
 import numpy as np
 import pandas as pd
+from PIL import Image
 from scipy.stats import bootstrap
 
 from nbutils.data import datasets
 from nbutils.evaluation.metrics import CONFIDENCE, wilson
+from nbutils.inference.predictor import Predictor
 
 THRESHOLDS = np.linspace(0.05, 0.95, 19)
 
@@ -67,6 +69,34 @@ def summarize(scores: pd.DataFrame, by: str) -> pd.DataFrame:
     intervals = [_mean_interval(values.dropna().to_numpy()) for _, values in groups["energy"]]
     table[["energy_low", "energy_high"]] = intervals
     return table.assign(failed=groups["failed"].sum())
+
+
+def defect_maps(predictor: Predictor, images: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return the network's own maps of classes, enlarged to its input.
+
+    Parameters
+    ----------
+    predictor
+        Of a network with a decoder.
+    images, y
+        uint8 (images, size, size, 1), and the class number of each map (int).
+
+    Returns
+    -------
+    float32 array (images, size, size) in [0, 1].
+    """
+    assert predictor.decoder is not None
+    cells = predictor.forward(images).cells
+    maps = [
+        predictor.decoder.split(each)[0][..., label] for each, label in zip(cells, y, strict=True)
+    ]
+    return np.stack([resize_map(each, images.shape[1]) for each in maps])
+
+
+def resize_map(values: np.ndarray, size: int) -> np.ndarray:
+    """Enlarge a map, float32 (grid, grid), to a square of a size in pixels (bilinear)."""
+    image = Image.fromarray(values.astype(np.float32))
+    return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
 
 
 def center(count: int, side: int) -> np.ndarray:

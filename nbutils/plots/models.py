@@ -9,6 +9,7 @@ from matplotlib.ticker import MaxNLocator
 
 from nbutils.plots import style
 
+LABEL = {"color": "white", "fontsize": 7, "bbox": {"fc": "black", "alpha": 0.6, "pad": 1}}
 MAP = {"cmap": "inferno", "vmin": 0, "vmax": 1}
 
 
@@ -58,6 +59,36 @@ def activation_maps(grays: list[np.ndarray], maps: np.ndarray, rows: pd.DataFram
         for ax in both:
             style.draw_boxes(ax, boxes, label)
     bar = figure.colorbar(overlay, ax=axes, label="activation (0 to 1)", aspect=30)
+    bar.outline.set_visible(False)
+    lines = [Line2D([], [], color=style.BOX), Line2D([], [], color=style.OTHER_BOX, ls="--")]
+    names = ["box of the image's class", "box of another class"]
+    figure.legend(lines, names, loc="outside lower center", ncols=2, frameon=False)
+    return figure
+
+
+def defects(
+    grays: list[np.ndarray], maps: list[np.ndarray], found: list[list[tuple]], rows: pd.DataFrame
+) -> Figure:
+    """Show images with the boxes that people drew, and below the defect maps and found boxes.
+
+    Images are uint8 (height, width), maps float in [0, 1] (grid, grid); found are the defects of
+    each image, (label, confidence, xmin, ymin, xmax, ymax); `rows` has the path, label and boxes.
+    """
+    captions = list(map(style.caption, rows["path"], rows["label"])) + [""] * len(grays)
+    title = "Boxes that people drew, and below them the network's map and boxes"
+    figure, axes = style.image_grid(
+        grays * 2, captions, len(grays), title, width=2.3, layout="constrained"
+    )
+    columns = zip(axes.T, grays, maps, found, rows["boxes"], rows["label"], strict=True)
+    for (top, bottom), gray, heat, boxes, true, label in columns:
+        height, width = gray.shape
+        style.draw_boxes(top, true, label)
+        extent = (-0.5, width - 0.5, height - 0.5, -0.5)
+        overlay = bottom.imshow(heat, alpha=0.5, extent=extent, **MAP)
+        style.draw_boxes(bottom, [(box[0], *box[2:]) for box in boxes], label)
+        for _, confidence, left, upper, *_ in boxes:
+            bottom.text(left + 2, upper + 2, f"{confidence:.0%}", va="top", **LABEL)
+    bar = figure.colorbar(overlay, ax=axes, label="a defect here (0 to 1)", aspect=30)
     bar.outline.set_visible(False)
     lines = [Line2D([], [], color=style.BOX), Line2D([], [], color=style.OTHER_BOX, ls="--")]
     names = ["box of the image's class", "box of another class"]
