@@ -1,14 +1,16 @@
 """What makes a resumed training equal an uninterrupted one: draws by epoch, and whole backups."""
 
+import errno
 import hashlib
 import json
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
-from nbutils import runs
+from nbutils import disk, runs
 from nbutils.runtime import keras, tf
 
 BEST, BACKUP = "best", "backup"  # weights of the network; of all that trains, with the optimizer
@@ -101,6 +103,21 @@ def discard_before(folder: Path, kind: str, epoch: int) -> None:
 def is_whole(file: Path) -> bool:
     """Tell whether a file of weights is as it was written."""
     return file.name.endswith(f".{_digest(file)}{SUFFIX}")
+
+
+@contextmanager
+def curve_errors(curves: Path) -> Iterator[None]:
+    """Turn what TensorFlow raises where it cannot write the curves of TensorBoard into UserError.
+
+    It has errors of its own, and the one of a full disk is that of a full memory.
+    """
+    try:
+        yield
+    except tf.errors.OpError as error:
+        if str(curves) not in str(error):
+            raise
+        full = OSError(errno.ENOSPC, str(error))
+        raise runs.UserError(disk.describe_error(full, curves)) from error
 
 
 def begin(state: Path, settings: dict) -> None:

@@ -18,6 +18,7 @@ from nbutils.data.corruptions import random_corruption
 from nbutils.models import defect_head, resuming
 from nbutils.models.defect_head import DefectTrainer
 from nbutils.models.history import Arrays, HistoryCheckpoint
+from nbutils.models.history import best_epoch as best_epoch
 from nbutils.models.networks import CUSTOM_CNN
 from nbutils.models.resuming import EpochDraws
 from nbutils.runs import UserError
@@ -280,18 +281,17 @@ def _fit(
     if settings["head"]:
         checkpoint.evaluate_initial(trainer, validation_batches)
     if not checkpoint.is_over():
-        trainer.fit(
-            batches,
-            validation_data=validation_batches,
-            initial_epoch=done,
-            epochs=settings["epochs"],
-            callbacks=[
-                checkpoint,
-                keras.callbacks.TensorBoard(state.parent / "tensorboard", write_graph=False),
-            ],
-            shuffle=False,  # the data set shuffles
-            verbose=0,
-        )
+        curves = state.parent / "tensorboard"
+        with resuming.curve_errors(curves):
+            trainer.fit(
+                batches,
+                validation_data=validation_batches,
+                initial_epoch=done,
+                epochs=settings["epochs"],
+                callbacks=[checkpoint, keras.callbacks.TensorBoard(curves, write_graph=False)],
+                shuffle=False,  # the data set shuffles
+                verbose=0,
+            )
     elif done:
         print(f"the training of {done} epochs was over, but for its saving", flush=True)
     return checkpoint.load_best()
