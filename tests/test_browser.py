@@ -283,7 +283,7 @@ def test_kernels_of_visitors_that_went_without_a_word_are_ended(browser, home):
     )
     with serving.demo(MODEL, *options, home=home) as (address, pid):
         place = urlsplit(address).netloc
-        for _ in range(3):
+        for _ in range(2):
             assert ask(address, place) == 200
         until = time.monotonic() + 180
         while kernels(pid) > 1:  # the one that waits for the next visitor

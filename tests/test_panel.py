@@ -10,6 +10,7 @@ import pytest
 from nbutils import runs
 from nbutils.apps import bridge as bridges
 from nbutils.apps import gallery, intake
+from nbutils.apps.html import in_words
 from nbutils.apps.panel import Panel
 from nbutils.data import corrections
 from nbutils.data.synthetic import encode_png
@@ -158,7 +159,7 @@ def test_a_class_is_a_filter(panel):
     add(panel, *(f"{number}.png" for number in range(4)))
     for label, chip in panel.filters.classes.items():
         chip.click()
-        assert chip.description == f"{label} {len(panel.shown)}"
+        assert chip.description == f"{in_words(label)} {len(panel.shown)}"
         assert all(entry.prediction.label == label for entry in panel.shown)
     panel.filters.states["all"].click()
     assert len(panel.shown) == 4
