@@ -9,7 +9,7 @@ UPLOADS := {'websocket_max_message_size': 536870912}
 
 # The recipe of the model that ships, and its copies that have never seen one class.
 RECIPE := -p MODEL mobilenet_v2 -p SIZE 200 -p FLAT_FIELD True -p CORRUPTION 1 -p HEAD False \
-  -p HEAD_EPOCHS 0 -p LEARNING_RATE 2e-3 -p FREEZE_BATCH_NORM False
+  -p HEAD_EPOCHS 0 -p LEARNING_RATE 2e-3 -p FREEZE_BATCH_NORM False -p OUTLIERS 0
 CLASSES := crazing inclusion patches pitted_surface rolled-in_scale scratches
 EMPTY :=
 COMMA := $(EMPTY),
@@ -58,7 +58,7 @@ reference: setup
 	$(STEEL) run --run reference --only 02 -p NAME custom_cnn_2 -p SEED 2
 	$(MAKE) open_set RUN=reference
 	$(STEEL) run --run reference --only 02,03,04,05
-	$(STEEL) run --run reference --only 02,03,04,05 $(RECIPE) -p EPOCHS 26 -p PATIENCE 60
+	$(STEEL) run --run reference --only 02,03,04,05 $(RECIPE) -p EPOCHS 40 -p PATIENCE 60
 	$(STEEL) export reference/custom_cnn --run reference
 	$(STEEL) export reference/mobilenet_v2 --run reference
 	$(STEEL) bench reference/mobilenet_v2 --run reference

@@ -78,7 +78,10 @@ SLOW = {
     "padding": (lambda i: jpeg_with(i, b"\xff", 10_000_000), "segments"),
     "stuffing": (lambda i: encode(i, "JPEG")[:-2] + b"\xff\0" * 9_000_000 + b"\xff\xd9", "beside"),
     "chunks": (lambda i: png_with(i, chunk(b"IDAT", b"") * 100_000), "chunks"),
-    "text": (lambda i: png_with(i, chunk(b"tEXt", b"k\0" + bytes(2**24 + 1))), "beside the picture"),
+    "text": (
+        lambda i: png_with(i, chunk(b"tEXt", b"k\0" + bytes(2**24 + 1))),
+        "beside the picture",
+    ),
     "text that inflates": (
         lambda i: png_with(i, chunk(b"iTXt", b"k\0\1\0\0\0" + zlib.compress(bytes(10**7)))),
         "damaged",

@@ -53,7 +53,8 @@ def test_the_loss_is_nothing_for_perfect_cells_and_grows_with_wrong_ones():
     _, target, shares = cells.augment(samples, np.arange(4), np.arange(4), 2, GRID, 0.0, 0.0)
     exact = perfect(target, 2)
     assert float(defect_head.cell_loss(exact, target, shares)) < 0.1
-    for wrong in (exact * [-1, -1, 1, 1, 1, 1, 1], exact + [0, 0, 0, 1, 1, 1, 1], -exact):
+    flipped, moved = np.array([-1, -1, 1, 1, 1, 1, 1]), np.repeat([0, 1], [3, 4])
+    for wrong in (exact * flipped, exact + moved, -exact):
         assert float(defect_head.cell_loss(np.float32(wrong), target, shares)) > 0.3
 
 
@@ -108,5 +109,6 @@ def test_class_and_cells_learn_together(network, tmp_path):
     assert history["loss"].iloc[-1] < history["loss"].iloc[0]
     training.save_model(network, {"classes": ["square", "stripe"]}, tmp_path)
     reloaded = keras.saving.load_model(tmp_path / "model.keras", compile=False)
-    for one, other in zip(reloaded.predict(images, verbose=0), network.predict(images, verbose=0)):
+    outputs = (each.predict(images, verbose=0) for each in (reloaded, network))
+    for one, other in zip(*outputs, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)

@@ -225,7 +225,7 @@ def test_of_two_pipelines_inspections_or_trainings_one_declines(
 
 
 def test_a_full_disk_ends_what_writes_in_a_sentence(full, arrays, trained, stand_in):
-    (full / "rest").write_bytes(bytes(200_000))
+    (full / "rest").write_bytes(bytes(250_000))
     for write in (
         lambda: fit(arrays, full / "model"),
         lambda: batch.inspect([str(stand_in)], full / "inspection", trained, processes=1),

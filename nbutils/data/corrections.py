@@ -124,7 +124,10 @@ def add_to_split(split: pd.DataFrame, file: Path) -> pd.DataFrame:
     split.loc[relabelled, "label"] = split.loc[relabelled, "sha256"].map(labels)
     new = table[~table["sha256"].isin(split["sha256"])]
     columns = (new[name] for name in ("path", "corrected", "sha256"))
-    rows = [_split_row(*row, group=-1 - n) for n, row in enumerate(zip(*columns, strict=True))]
+    rows = [
+        _split_row(path, label, sha256, -1 - number)
+        for number, (path, label, sha256) in enumerate(zip(*columns, strict=True))
+    ]
     return pd.concat([split, pd.DataFrame(rows, columns=split.columns)], ignore_index=True)
 
 

@@ -75,9 +75,10 @@ def match(defects: Sequence[Sequence[Defect]], boxes: Sequence[Boxes]) -> pd.Dat
         for defect in sorted(found, key=lambda each: -each.confidence):
             same = [box for box in free if box[0] == defect.label]
             best = max(same, key=lambda box: iou(defect, box), default=None)
-            hit = best is not None and iou(defect, best) >= MIN_IOU
-            if hit:
+            hit = False
+            if best is not None and iou(defect, best) >= MIN_IOU:
                 free.remove(best)
+                hit = True
             rows.append((image, defect.label, defect.confidence, hit))
     table = pd.DataFrame(rows, columns=["image", "label", "confidence", "hit"])
     return table.sort_values("confidence", ascending=False, ignore_index=True)

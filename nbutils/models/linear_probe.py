@@ -14,7 +14,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 if TYPE_CHECKING:
     import keras
 
-LOG_TEMPERATURES = (0.0, 3.0)  # bounds of the natural logarithm: a probe is never made surer
+LOG_TEMPERATURES = (0.0, 5.0)  # bounds of the natural logarithm: a probe is never made surer
 
 
 class LinearProbe(ClassifierMixin, BaseEstimator):
