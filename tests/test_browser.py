@@ -2,6 +2,7 @@
 
 import base64
 import http.client
+import os
 import shutil
 import time
 from urllib.parse import urlsplit
@@ -15,7 +16,13 @@ import serving
 from nbutils import runs
 from nbutils.data import corrections, synthetic
 
-pytestmark = pytest.mark.browser
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(
+        not os.environ.get("STEEL_BROWSER_TESTS"),
+        reason="a browser beside other tests loads pages for minutes: set STEEL_BROWSER_TESTS=1",
+    ),
+]
 PATIENCE = 180_000  # milliseconds
 EVIL = "<img src=x onerror=window.evil=1>"
 MODEL = f"{EVIL}/mobilenet_v2"
