@@ -107,9 +107,14 @@ def lock(folder: Path) -> None:
             ) from error
         _held[folder] = own
         (folder / LOCK).write_text(f"{os.getpid()}\n", encoding="utf-8")
-        for left in folder.glob(".*"):
-            if TEMPORARY.fullmatch(left.name) and left.is_file():
-                left.unlink()
+        sweep(folder)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what an interrupted process wrote half in a folder that this one has."""
+    for left in folder.glob(".*"):
+        if TEMPORARY.fullmatch(left.name) and left.is_file():
+            left.unlink()
 
 
 def unlock(folder: Path) -> None:

@@ -130,6 +130,7 @@ def _execute(notebook: Path, run: Path, parameters: dict[str, Any]) -> None:
     """Execute a notebook into `notebooks/` of a run; a failing one is kept as `failed_...`."""
     executed = run / "notebooks"
     executed.mkdir(exist_ok=True)
+    disk.sweep(executed)
     failed = executed / f"failed_{notebook.name}"
     failed.unlink(missing_ok=True)
     with runs.atomic_write(executed / notebook.name) as tmp:

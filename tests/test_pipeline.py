@@ -107,6 +107,14 @@ def test_a_failing_notebook_stops_the_run_and_keeps_what_ran(notebooks):
     assert not (executed / "failed_02_fail.ipynb").exists()
 
 
+def test_a_copy_that_a_kill_left_half_is_removed(notebooks):
+    executed = runs.create_run("one") / "notebooks"
+    executed.mkdir()
+    (executed / ".12345678.01_write.ipynb").write_text("half")
+    pipeline.run("one", only="01")
+    assert [file.name for file in executed.iterdir()] == ["01_write.ipynb"]
+
+
 def test_a_kernel_that_dies_is_a_sentence(notebooks):
     write(notebooks / "01_write.ipynb", "RUN = ''  # run", "import os; os.kill(os.getpid(), 9)")
     with pytest.raises(UserError, match=r"01_write\.ipynb failed since its kernel died"):
