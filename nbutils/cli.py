@@ -282,6 +282,8 @@ def inspect(
 
     With a page of what to review. Started again after an interruption, it goes on.
     """
+    import joblib  # noqa: F401  a missing extra is named before anything is written
+
     from nbutils.inference import batch
 
     find_backend(runs.find_model(model), backend)
