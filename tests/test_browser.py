@@ -2,7 +2,6 @@
 
 import base64
 import http.client
-import os
 import shutil
 import time
 from urllib.parse import urlsplit
@@ -16,13 +15,7 @@ import serving
 from nbutils import runs
 from nbutils.data import corrections, synthetic
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(
-        not os.environ.get("STEEL_BROWSER_TESTS"),
-        reason="a browser beside other tests loads pages for minutes: set STEEL_BROWSER_TESTS=1",
-    ),
-]
+pytestmark = pytest.mark.browser
 PATIENCE = 180_000  # milliseconds
 EVIL = "<img src=x onerror=window.evil=1>"
 MODEL = f"{EVIL}/mobilenet_v2"
@@ -156,7 +149,7 @@ def test_thirty_files_dropped_at_once_are_paged_and_exported(page, browser, tmp_
     mailed.goto(f"file://{tmp_path}/session.html")
     assert "30 images" in mailed.locator(".counts").first.inner_text()
     images = mailed.locator("img")
-    assert images.count() == 30
+    assert images.count() == 2 * 30  # each with its map
     assert images.evaluate_all("images => images.every(image => image.naturalWidth > 0)")
     assert mailed.evaluate("window.evil") is None
     mailed.close()
@@ -285,7 +278,7 @@ def test_closed_pages_leave_no_kernel(browser, served):
 
 def test_kernels_of_visitors_that_went_without_a_word_are_ended(browser, home):
     options = (
-        "--MappingKernelManager.cull_idle_timeout=5",
+        "--MappingKernelManager.cull_idle_timeout=20",
         "--MappingKernelManager.cull_interval=1",
     )
     with serving.demo(MODEL, *options, home=home) as (address, pid):

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from nbutils.data import cells
+from nbutils.inference import defects
 from nbutils.models import defect_head, networks, training
 from nbutils.runtime import keras
 
@@ -34,6 +35,13 @@ def test_a_head_answers_for_each_cell(network):
     classifier = defect_head.classifier(network)
     assert defect_head.grid_of(classifier) == 0
     assert networks.last_maps(classifier) == "relu5"  # and none of the head
+
+
+def test_training_and_prediction_read_cells_alike():
+    assert (defects.EXTRA, defects.MAX_LOG_DISTANCE) == (
+        defect_head.EXTRA,
+        defect_head.MAX_LOG_DISTANCE,
+    )
 
 
 def perfect(target, n_classes):

@@ -130,6 +130,16 @@ def test_corrections_outlive_the_session_and_replace_each_other(session, file):
     assert session.table()["corrected"].tolist() == ["scratches", "", ""]
 
 
+def test_a_session_that_waited_knows_what_was_said_meanwhile(session, file):
+    waiting = Session(session.predictor)  # as that of a kernel that is ready for the next visitor
+    entry = session.entries[0]
+    session.review(entry, "scratches")
+    again = encode_png(entry.gray)
+    assert waiting.predict("again.png", again).corrected == "scratches"
+    file.unlink()
+    assert waiting.predict("once_more.png", again).corrected == ""
+
+
 def test_confirming_and_correcting_and_taking_back(session, file):
     first, _, second = session.entries
     judge(first, reasons=("unsure",))

@@ -3,9 +3,7 @@
 import numpy as np
 import pytest
 
-from nbutils.data.images import resize
 from nbutils.inference import explain
-from nbutils.inference.predictor import load_predictor
 from nbutils.runs import UserError
 from nbutils.runtime import keras
 
@@ -47,12 +45,3 @@ def test_random_weights_are_other_weights_of_the_same_network(brightness):
     assert random.count_params() == brightness.count_params()
     kernel = random.get_layer("conv").get_weights()[0]
     assert not np.allclose(kernel, brightness.get_layer("conv").get_weights()[0])
-
-
-def test_an_explainer_maps_classes_by_their_names(trained, gray):
-    explainer = explain.Explainer(trained)
-    predictor = load_predictor(trained, "keras")
-    maps = explainer.heatmaps([gray, gray], [predictor.classes[1], predictor.classes[4]])
-    image = resize(gray, predictor.size)
-    expected = explain.activation_maps(predictor.model, np.stack([image] * 2), np.array([1, 4]))
-    assert maps == pytest.approx(expected, abs=1e-5)

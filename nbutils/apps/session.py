@@ -98,15 +98,25 @@ class Session:
         self.entries: list[Entry | Unreadable] = []
         self.known: dict[tuple[str, str], Entry | Unreadable] = {}  # by name and content
         self.history: list[tuple[Entry, str]] = []  # reviews that can be taken back
+        self.earlier: dict[str, str] = {}  # digest of pixels -> what a person said of them
+        self.written = 0  # nanoseconds, when that was kept
         self.use(predictor)
 
     def use(self, predictor: Predictor) -> None:
         """Take another model; `predict_again` has it classify the images that are there."""
-        file, self.earlier = corrections.corrections_file(predictor.name), {}
-        if file.is_file():
-            table = corrections.read(file)
-            self.earlier = dict(zip(table["sha256"], table["corrected"], strict=True))
+        self.earlier, self.written = {}, 0
+        self._read_corrections(predictor)
         self.predictor = predictor
+
+    def _read_corrections(self, predictor: Predictor) -> None:
+        """Read what people said, if it was kept since: a kernel may wait long for its visitor."""
+        file = corrections.corrections_file(predictor.name)
+        written = file.stat().st_mtime_ns if file.is_file() else 0
+        if written != self.written:
+            self.earlier, self.written = {}, written
+            if written:
+                table = corrections.read(file)
+                self.earlier = dict(zip(table["sha256"], table["corrected"], strict=True))
 
     def predict(self, name: str, data: bytes, stored: str = "") -> Entry | Unreadable:
         """Classify the bytes of a file, and keep its prediction, or its error.
@@ -196,6 +206,7 @@ class Session:
             return Unreadable(name, str(error))
         prediction = self.predictor.predict_image(gray)
         entry = Entry(name, _spool(gray), prediction, "{1} x {0} gray".format(*gray.shape), stored)
+        self._read_corrections(self.predictor)
         entry.corrected = self.earlier.get(entry.digest, "")
         entry.thumbnail  # noqa: B018  drawn here, where nobody waits for it
         return entry

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -39,6 +40,14 @@ class CellDecoder:
     threshold: float = 0.5  # confidence from which a defect counts
     boxed: bool = True  # trained with boxes; else they are drawn around regions of the map
     normal: Sequence[str] = ()  # classes that mean "no defect"
+
+    @classmethod
+    def from_card(cls, card: dict[str, Any]) -> "CellDecoder | None":
+        """Return what reads the cells of a network, by its `model.json`; None if it has none."""
+        if not card.get("grid"):
+            return None
+        facts = (card[key] for key in ("classes", "grid", "defect_threshold", "boxed", "normal"))
+        return cls(*facts)
 
     @property
     def values(self) -> int:

@@ -3,17 +3,12 @@
 import contextlib
 import io
 import warnings
-from collections.abc import Callable, Sequence
-from functools import cached_property
-from pathlib import Path
-from threading import Lock
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 from tqdm.auto import tqdm
 
-from nbutils.data.images import resize
-from nbutils.inference.predictor import load_predictor
 from nbutils.runs import UserError
 
 if TYPE_CHECKING:
@@ -68,32 +63,6 @@ def with_random_weights(model: "keras.Model", seed: int) -> "keras.Model":
 
     keras.utils.set_random_seed(seed)
     return keras.models.clone_model(model)
-
-
-class Explainer:
-    """Activation maps of a model by its name or folder; Keras is loaded at the first map."""
-
-    def __init__(self, model: str | Path):
-        self.model = model
-        self._lock = Lock()
-
-    def heatmaps(self, grays: Sequence[np.ndarray], labels: Sequence[str]) -> np.ndarray:
-        """Compute the map of a class for each image; many at once take less time.
-
-        Images are uint8 (height, width), one or more, labels the names of their classes, maps
-        float32 in [0, 1], shape (images, size, size) of the model's input.
-        """
-        with self._lock:  # tf-keras-vis is not safe for two threads
-            predictor, compute = self._loaded
-            images = np.stack([resize(gray, predictor.size) for gray in grays])
-            return compute(images, np.array([predictor.classes.index(label) for label in labels]))
-
-    @cached_property
-    def _loaded(self) -> tuple:
-        from nbutils.models.defect_head import classifier
-
-        predictor = load_predictor(self.model, "keras")
-        return predictor, explainer(classifier(predictor.model))
 
 
 def _library_method(model: "keras.Model", method: str) -> tuple[Callable, int]:

@@ -288,7 +288,7 @@ def load_predictor(model: str | Path | None = None, backend: str | None = None) 
         raise damaged(folder / runs.NOVELTY, f"{runs.MODEL_CARD} names {len(classes)} classes")
     load = _load_litert if backend == "litert" else _load_keras
     facts: dict[str, Any] = {"name": runs.model_name(folder), "policy": policy}
-    facts |= {"tta_views": tta_views, "decoder": make_decoder(card)}
+    facts |= {"tta_views": tta_views, "decoder": CellDecoder.from_card(card)}
     facts["image_size"] = tuple(card["image_size"]) if card.get("image_size") else None
     return load(file, classes, **facts)
 
@@ -311,15 +311,6 @@ def batched(items: Iterable, size: int) -> Iterator[list]:
     items = iter(items)
     while batch := list(islice(items, size)):
         yield batch
-
-
-def make_decoder(card: dict[str, Any]) -> CellDecoder | None:
-    """Return what reads the cells of a network, by its `model.json`; None if it has none."""
-    if not card.get("grid"):
-        return None
-    return CellDecoder(
-        card["classes"], card["grid"], card["defect_threshold"], card["boxed"], card["normal"]
-    )
 
 
 def _load_litert(file: Path, classes: Sequence[str], **facts: Any) -> Predictor:

@@ -11,7 +11,6 @@ from nbutils.inference.defects import Defect, suppress, to_pixels
 if TYPE_CHECKING:
     from nbutils.inference.predictor import Prediction, Predictor
 
-GROUP = 64  # windows whose outputs are held at once
 MAX_UNLIKE = 0.05  # share of the windows that may exceed the limit of novelty, by chance
 
 
@@ -22,7 +21,7 @@ def predict(predictor: "Predictor", gray: np.ndarray) -> tuple["Prediction", np.
     of the window with the surest defect; without a defect it is `no_defect` if the network has a
     map, else that of the riskiest window. The map covers the whole image.
     """
-    from nbutils.inference.predictor import batched
+    from nbutils.inference.predictor import GROUP, batched
 
     decoder, window = predictor.decoder, predictor.window
     tiles = windows.make_windows(gray.shape, window, decoder.grid if decoder else 1)

@@ -1,15 +1,11 @@
 """A head that says where: for each cell of a grid, the classes there, and the box around it."""
 
-from collections.abc import Iterator
-
 from nbutils.data import cells
-from nbutils.models.networks import activations, side
+from nbutils.models.networks import pyramid
 from nbutils.runtime import keras, tf
 
 layers = keras.layers
 CHANNELS = 64
-STRIDE = 8  # pixels, about the side of a cell
-LEVELS = 3  # grids of feature maps that are joined
 EXTRA = 5  # outputs of a cell beside the classes: quality of its box, and four distances
 PRIOR = -2.0  # logit of a class before training: most cells are no defect
 MAX_LOG_DISTANCE = 4.0  # of a box's edge, in cells
@@ -40,7 +36,7 @@ def add_head(model: keras.Model, n_classes: int) -> keras.Model:
     the logarithms of the distances to its left, top, right and bottom edge, in cells.
     """
     x = None
-    for number, layer in enumerate(_levels(model)):
+    for number, layer in enumerate(pyramid(model)):
         lateral = layers.Conv2D(CHANNELS, 1, use_bias=False, name=f"cells{number}_lateral")
         y = _normalize(lateral(layer.output), f"cells{number}_norm1")
         if x is not None:
@@ -63,16 +59,6 @@ def classifier(model: keras.Model) -> keras.Model:
 def grid_of(model: keras.Model) -> int:
     """Return the side of a network's grid of cells; 0 without a head for them."""
     return model.outputs[1].shape[1] if len(model.outputs) > 1 else 0
-
-
-def _levels(model: keras.Model) -> Iterator:
-    """Choose the widest, last layer of feature maps on each grid, from coarse to fine."""
-    by_side: dict[int, list] = {}
-    for layer in activations(model):
-        by_side.setdefault(side(layer), []).append(layer)
-    finest = -(-model.input_shape[1] // STRIDE)
-    for grid in sorted(each for each in by_side if each <= finest)[-LEVELS:]:
-        yield max(reversed(by_side[grid]), key=lambda layer: layer.output.shape[-1])
 
 
 def _normalize(x, name: str):

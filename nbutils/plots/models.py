@@ -41,28 +41,15 @@ def activation_maps(grays: list[np.ndarray], maps: np.ndarray, rows: pd.DataFram
     Images are uint8 (height, width), maps float in [0, 1] (images, side, side); `rows` has the
     path, label, predicted, confidence and boxes of each.
     """
-    captions = list(map(style.caption, rows["path"], rows["label"]))
-    captions += [
+    captions = [
         f"predicted {confidence:.1%}\n{style.shorten(label, style.CAPTION_LENGTH)}"
         for label, confidence in zip(rows["predicted"], rows["confidence"], strict=True)
     ]
     title = "Images, and below them their class activation maps"
-    figure, axes = style.image_grid(
-        grays * 2, captions, len(grays), title, width=2.3, layout="constrained"
-    )
-    for both, gray, heat, boxes, label in zip(
-        axes.T, grays, maps, rows["boxes"], rows["label"], strict=True
-    ):
-        height, width = gray.shape
-        extent = (-0.5, width - 0.5, height - 0.5, -0.5)
-        overlay = both[1].imshow(heat, alpha=0.5, extent=extent, **MAP)
+    figure, axes = _maps_over_images(grays, maps, rows, captions, title, "activation (0 to 1)")
+    for both, boxes, label in zip(axes.T, rows["boxes"], rows["label"], strict=True):
         for ax in both:
             style.draw_boxes(ax, boxes, label)
-    bar = figure.colorbar(overlay, ax=axes, label="activation (0 to 1)", aspect=30)
-    bar.outline.set_visible(False)
-    lines = [Line2D([], [], color=style.BOX), Line2D([], [], color=style.OTHER_BOX, ls="--")]
-    names = ["box of the image's class", "box of another class"]
-    figure.legend(lines, names, loc="outside lower center", ncols=2, frameon=False)
     return figure
 
 
@@ -74,26 +61,36 @@ def defects(
     Images are uint8 (height, width), maps float in [0, 1] (grid, grid); found are the defects of
     each image, (label, confidence, xmin, ymin, xmax, ymax); `rows` has the path, label and boxes.
     """
-    captions = list(map(style.caption, rows["path"], rows["label"])) + [""] * len(grays)
+    captions = ["boxes of the network"] * len(grays)
     title = "Boxes that people drew, and below them the network's map and boxes"
-    figure, axes = style.image_grid(
-        grays * 2, captions, len(grays), title, width=2.3, layout="constrained"
-    )
-    columns = zip(axes.T, grays, maps, found, rows["boxes"], rows["label"], strict=True)
-    for (top, bottom), gray, heat, boxes, true, label in columns:
-        height, width = gray.shape
+    figure, axes = _maps_over_images(grays, maps, rows, captions, title, "a defect here (0 to 1)")
+    columns = zip(axes.T, found, rows["boxes"], rows["label"], strict=True)
+    for (top, bottom), boxes, true, label in columns:
         style.draw_boxes(top, true, label)
-        extent = (-0.5, width - 0.5, height - 0.5, -0.5)
-        overlay = bottom.imshow(heat, alpha=0.5, extent=extent, **MAP)
         style.draw_boxes(bottom, [(box[0], *box[2:]) for box in boxes], label)
         for _, confidence, left, upper, *_ in boxes:
             bottom.text(left + 2, upper + 2, f"{confidence:.0%}", va="top", **LABEL)
-    bar = figure.colorbar(overlay, ax=axes, label="a defect here (0 to 1)", aspect=30)
+    return figure
+
+
+def _maps_over_images(
+    grays: list[np.ndarray], maps, rows: pd.DataFrame, captions: list[str], title: str, unit: str
+) -> tuple[Figure, np.ndarray]:
+    """Show images in a row, and below them again under their maps, with a legend of boxes."""
+    above = list(map(style.caption, rows["path"], rows["label"]))
+    figure, axes = style.image_grid(
+        grays * 2, above + captions, len(grays), title, width=2.3, layout="constrained"
+    )
+    for ax, gray, heat in zip(axes[1], grays, maps, strict=True):
+        height, width = gray.shape
+        extent = (-0.5, width - 0.5, height - 0.5, -0.5)
+        overlay = ax.imshow(heat, alpha=0.5, extent=extent, **MAP)
+    bar = figure.colorbar(overlay, ax=axes, label=unit, aspect=30)
     bar.outline.set_visible(False)
     lines = [Line2D([], [], color=style.BOX), Line2D([], [], color=style.OTHER_BOX, ls="--")]
     names = ["box of the image's class", "box of another class"]
     figure.legend(lines, names, loc="outside lower center", ncols=2, frameon=False)
-    return figure
+    return figure, axes
 
 
 def compare_maps(gray: np.ndarray, maps: dict[str, np.ndarray], title: str) -> Figure:
