@@ -2,10 +2,12 @@
 
 import os
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import nbformat
+from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
 from voila.app import Voila
 
 from nbutils import runs
@@ -30,11 +32,31 @@ SETTINGS = {
     "disable_check_xsrf": True,  # else the page could not end its kernel; origins are checked
 }
 OPTIONS = [
+    "--VoilaConfiguration.multi_kernel_manager_class=nbutils.apps.server.VisitorKernels",
     "--Voila.ip=127.0.0.1",
     "--preheat_kernel=True",
     "--MappingKernelManager.cull_idle_timeout=600",  # of browsers that went without a word
     "--MappingKernelManager.cull_interval=60",
 ]
+
+
+class VisitorKernels(AsyncMappingKernelManager):
+    """Kernels of visitors, ended when they are idle.
+
+    A kernel that waited for its visitor has been idle for long when the page opens, and is not
+    connected yet: it would be ended under the visitor's eyes. So idleness counts from the moment
+    at which the kernel was given away; until then Voila keeps it, and asks for no more.
+    """
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.given: dict[str, float] = {}  # kernel -> seconds, of the first look at it
+
+    async def cull_kernel_if_idle(self, kernel_id: str) -> None:
+        """End a kernel that has been idle since it was given to a visitor, for long enough."""
+        now = time.monotonic()
+        if now - self.given.setdefault(kernel_id, now) > self.cull_idle_timeout:
+            await super().cull_kernel_if_idle(kernel_id)
 
 
 def serve(
