@@ -4,7 +4,7 @@ import pytest
 from nbutils.data import cells
 from nbutils.data.outliers import draw_outlier
 from nbutils.inference import windows
-from nbutils.inference.defects import CellDecoder, Defect, connected, suppress
+from nbutils.inference.defects import CellDecoder, connected, suppress
 from nbutils.inference.predictor import Predictor
 from nbutils.uncertainty.review import Assessment
 
@@ -57,12 +57,10 @@ def test_connected_regions_touch_by_corners():
 
 
 def test_of_two_boxes_of_a_defect_the_surer_stays():
-    sure = Defect("pit", 0.9, 0, 0, 10, 10)
-    same = Defect("pit", 0.8, 1, 1, 11, 11)
-    inside = Defect("pit", 0.7, 2, 2, 5, 5)
-    other = Defect("scratch", 0.6, 0, 0, 10, 10)
-    beyond = Defect("pit", 0.5, 9, 9, 19, 19)
-    assert suppress([beyond, same, other, inside, sure], reach=10) == [sure, other, beyond]
+    sure, same, inside, beyond = (0, 0, 10, 10), (1, 1, 11, 11), (2, 2, 5, 5), (9, 9, 19, 19)
+    labels = np.array([0, 0, 0, 1, 0])
+    assert suppress(labels, np.array([sure, same, inside, sure, beyond], float)) == [0, 3, 4]
+    assert suppress(labels[:0], np.empty((0, 4))) == []
 
 
 @pytest.mark.parametrize(("length", "window"), [(700, 200), (200, 200), (5, 200), (333, 97)])

@@ -1,6 +1,6 @@
 """Defects that a network locates: from the cells of its grid to a map and boxes."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -100,42 +100,35 @@ class CellDecoder:
                     labels.append(number)
                     scores.append(of_class[rows, columns].max())
                     boxes.append([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
-        return self._named(labels, scores, np.reshape(boxes, (-1, 4)) / self.grid)
+        order = np.argsort(scores)[::-1]
+        regions = np.reshape(boxes, (-1, 4))[order] / self.grid
+        return self._named(np.array(labels, int)[order], np.array(scores)[order], regions)
 
     def _named(self, labels, scores, boxes: np.ndarray) -> list[Defect]:
-        each = zip(labels, scores, boxes.tolist(), strict=True)
-        defects = [Defect(self.classes[n], float(score), *box) for n, score, box in each]
-        return suppress(each for each in defects if each.label not in self.normal)
+        labels = np.asarray(labels, int)
+        kept = suppress(labels, boxes)
+        each = zip(labels[kept], np.asarray(scores)[kept], boxes[kept].tolist(), strict=True)
+        defects = (Defect(self.classes[n], float(score), *box) for n, score, box in each)
+        return [defect for defect in defects if defect.label not in self.normal]
 
 
-def suppress(defects: Iterable[Defect], reach: float = 1.0) -> list[Defect]:
-    """Leave out those that overlap with, or lie in, a surer one of their class.
+def suppress(labels: np.ndarray, boxes: np.ndarray) -> list[int]:
+    """Return the places of boxes that neither overlap with nor lie in a surer one of their class.
 
-    Only defects whose centres are less than twice `reach` apart are compared: the largest side of
-    a box.
+    Labels and boxes, (xmin, ymin, xmax, ymax) each, are sorted, the surest first.
     """
-    kept: list[Defect] = []
-    near: dict[tuple, list[Defect]] = {}
-    for defect in sorted(defects, key=lambda each: -each.confidence):
-        row = int((defect.ymin + defect.ymax) / 2 // reach)
-        column = int((defect.xmin + defect.xmax) / 2 // reach)
-        around = ((row + i, column + j) for i in (-1, 0, 1) for j in (-1, 0, 1))
-        if not any(_is_same(defect, surer) for place in around for surer in near.get(place, ())):
-            kept.append(defect)
-            near.setdefault((row, column), []).append(defect)
+    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    kept, left = [], np.arange(len(boxes))
+    while len(left):
+        first, left = left[0], left[1:]
+        kept.append(int(first))
+        low = np.maximum(boxes[left, :2], boxes[first, :2])
+        high = np.minimum(boxes[left, 2:], boxes[first, 2:])
+        common = np.clip(high - low, 0, None).prod(axis=1)
+        union = areas[left] + areas[first] - common
+        is_same = (common > MAX_OVERLAP * union) | (common > MAX_CONTAINED * areas[left])
+        left = left[~(is_same & (labels[left] == labels[first]))]
     return kept
-
-
-def _is_same(defect: Defect, surer: Defect) -> bool:
-    if defect.label != surer.label:
-        return False
-    width = min(defect.xmax, surer.xmax) - max(defect.xmin, surer.xmin)
-    height = min(defect.ymax, surer.ymax) - max(defect.ymin, surer.ymin)
-    if width <= 0 or height <= 0:
-        return False
-    common = width * height
-    union = defect.area + surer.area - common
-    return common > MAX_OVERLAP * union or common > MAX_CONTAINED * defect.area
 
 
 def to_pixels(defect: Defect, left: float, top: float, width: float, height: float) -> Defect:

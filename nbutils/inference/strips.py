@@ -38,7 +38,7 @@ def predict(predictor: "Predictor", gray: np.ndarray) -> tuple["Prediction", np.
             found.add(prediction, embedding, _owned(prediction, tiles, row, column))
             if stitched is not None and prediction.defect_map is not None:
                 tiles.paste(prediction.defect_map, stitched, row, column)
-    return found.combine(max(window), stitched, gray.shape), found.embedding / tiles.count
+    return found.combine(stitched, gray.shape), found.embedding / tiles.count
 
 
 def _owned(prediction: "Prediction", tiles: windows.Windows, row: int, column: int) -> list[Defect]:
@@ -78,14 +78,12 @@ class Findings:
         if defects and (not self.surest or _surest(prediction) > _surest(self.surest)):
             self.surest = prediction
 
-    def combine(
-        self, reach: float, stitched: np.ndarray | None, shape: tuple[int, ...]
-    ) -> "Prediction":
+    def combine(self, stitched: np.ndarray | None, shape: tuple[int, ...]) -> "Prediction":
         """Return the prediction of the whole image, of a shape in pixels."""
         assert self.riskiest is not None
         chosen = self.surest or self.riskiest
         height, width = shape[:2]
-        inside = (_clip(each, width, height) for each in suppress(self.defects, reach))
+        inside = (_clip(each, width, height) for each in _without_duplicates(self.defects))
         return replace(
             chosen,
             reasons=self._reasons(),
@@ -107,6 +105,14 @@ class Findings:
 
 def _surest(prediction: "Prediction") -> float:
     return max((each.confidence for each in prediction.defects), default=0.0)
+
+
+def _without_duplicates(defects: list[Defect]) -> list[Defect]:
+    """Return defects, the surest first, without those that two windows found."""
+    defects = sorted(defects, key=lambda each: -each.confidence)
+    labels = np.array([each.label for each in defects])
+    edges = [(each.xmin, each.ymin, each.xmax, each.ymax) for each in defects]
+    return [defects[place] for place in suppress(labels, np.reshape(edges, (-1, 4)))]
 
 
 def _clip(defect: Defect, width: int, height: int) -> Defect:
