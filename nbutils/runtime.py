@@ -1,6 +1,8 @@
 """What the machine offers: cores, a network, TensorFlow, and workers on other machines."""
 
+import ctypes
 import os
+import platform
 import sys
 import threading
 from collections import deque
@@ -21,6 +23,8 @@ CGROUP_QUOTAS = (Path("/sys/fs/cgroup/cpu.max"), Path("/sys/fs/cgroup/cpu/cpu.cf
 TASKS_AHEAD = 3  # that each worker of a cluster has waiting, so that it never idles
 ATTEMPTS = 5  # of a task whose worker dies
 GRAPH_WARNING = "1 GB"  # size of a function from which Dask warns
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # in the malloc.h of glibc
+KEEP_FREED_MEMORY = {M_TRIM_THRESHOLD: 2**31 - 1, M_TOP_PAD: 2**26, M_MMAP_MAX: 0}  # bytes, blocks
 
 _stderr_lock = threading.RLock()  # there is one standard error: two silences must not overlap
 
@@ -38,8 +42,21 @@ def __getattr__(name: str) -> Any:
         import tensorflow as tf
 
         tf.config.list_physical_devices()  # it says once, now, why there is no GPU
+    _keep_freed_memory()
     globals().update(keras=keras, tf=tf)
     return globals()[name]
+
+
+def _keep_freed_memory() -> None:
+    """Have glibc keep freed memory for the next step of a training, which takes half the time.
+
+    By default it gives the memory of each large tensor back to the system at once, and the next
+    step waits while the system clears as many new pages.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL(None)
+        for setting, value in KEEP_FREED_MEMORY.items():
+            libc.mallopt(setting, value)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from nbutils.evaluation.metrics import wilson
 from nbutils.inference.defects import Defect
 from nbutils.inference.predictor import Predictor
 
-LEAST = 0.05  # confidence of the boxes that average precision counts
+LEAST = 0.03  # confidence of the boxes that average precision counts
 MIN_IOU = 0.5  # with a true box, of a box that counts as found
 THRESHOLDS = np.round(np.arange(0.1, 0.91, 0.05), 2)
 Boxes = Sequence[tuple]  # (label, xmin, ymin, xmax, ymax) of each box of an image

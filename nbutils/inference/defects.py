@@ -8,9 +8,8 @@ import numpy as np
 
 EXTRA = 5  # outputs of a cell beside the classes: quality of its box, and four distances
 MAX_LOG_DISTANCE = 4.0  # of a box's edge, in cells
-MAX_OVERLAP = 0.5  # of two boxes of a class, over their union; of more, the surer one stays
+MAX_OVERLAP = 0.4  # of two boxes of a class, over their union; of more, the surer one stays
 MAX_CONTAINED = 0.7  # of a box, in a surer one of its class
-MAX_CANDIDATES = 100  # cells that are looked at
 MIN_CELLS = 2  # of a region, where boxes are drawn around regions
 
 
@@ -72,7 +71,7 @@ class CellDecoder:
         scores = np.sqrt(defect_map * _sigmoid(extra[..., :1]))
         best = scores.max(axis=2)
         rows, columns = np.nonzero(best >= threshold)
-        order = np.argsort(-best[rows, columns], kind="stable")[:MAX_CANDIDATES]
+        order = np.argsort(-best[rows, columns], kind="stable")
         rows, columns = rows[order], columns[order]
         distances = np.exp(np.clip(extra[rows, columns, 1:], -MAX_LOG_DISTANCE, MAX_LOG_DISTANCE))
         x, y = columns + 0.5, rows + 0.5

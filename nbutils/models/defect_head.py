@@ -10,7 +10,7 @@ EXTRA = 5  # outputs of a cell beside the classes: quality of its box, and four 
 PRIOR = -2.0  # logit of a class before training: most cells are no defect
 MAX_LOG_DISTANCE = 4.0  # of a box's edge, in cells
 TOP_SHARE = 0.1  # of the cells, which speak for an image without boxes
-BOX_WEIGHT, QUALITY_WEIGHT = 1.0, 0.5  # in the loss of the cells
+BOX_WEIGHT, QUALITY_WEIGHT = 2.0, 0.5  # in the loss of the cells
 NAME = "cells"  # of the layer, and begin of the names of those before it
 HEAD_LEARNING_RATE = 2e-3
 
