@@ -47,11 +47,12 @@ def best_threshold(rows: pd.DataFrame, maps: np.ndarray) -> float:
 
     Arguments are those of `score`. The middle one without boxes.
     """
-    masks = datasets.box_masks(rows, rows["label"], maps.shape[1]).reshape(len(maps), -1)
+    masks = datasets.box_masks(rows, rows["label"], maps.shape[1])
+    maps, masks = (each.reshape(len(maps), maps.shape[1] ** 2) for each in (maps, masks))
     is_boxed = masks.any(axis=1)
     if not is_boxed.any():
         return float(np.median(THRESHOLDS))
-    maps, masks = maps.reshape(len(maps), -1)[is_boxed], masks[is_boxed]
+    maps, masks = maps[is_boxed], masks[is_boxed]
     return float(max(THRESHOLDS, key=lambda threshold: _iou(maps, masks, threshold).mean()))
 
 
