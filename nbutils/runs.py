@@ -34,6 +34,7 @@ REPORT = "report.html"
 REENCODED = "images"  # folder of copies that are all encoded alike
 # of a model
 KERAS_MODEL, LITERT_MODEL, MODEL_CARD = "model.keras", "model.tflite", "model.json"
+LITERT_DIGEST = f"{LITERT_MODEL}.sha256"
 REVIEW, NOVELTY, DRIFT = "review.json", "novelty.npz", "drift.npz"
 HISTORY, PREDICTIONS, METRICS = "history.csv", "predictions.csv", "metrics.json"
 ERRORS = "errors.csv"
@@ -56,8 +57,8 @@ WRITTEN_BY = {
     BENCHMARK: "steel bench",
 }
 STALE_AFTER_TRAINING = (  # describe the weights that were there before; the card finds a model
-    MODEL_CARD, METRICS, PREDICTIONS, REVIEW, NOVELTY, DRIFT, LITERT_MODEL, HISTORY, ERRORS,
-    CAM_SCORES, CAM_CLASSES, CAM_METHODS, DETECTION, EXPORT, BENCHMARK,
+    MODEL_CARD, METRICS, PREDICTIONS, REVIEW, NOVELTY, DRIFT, LITERT_MODEL, LITERT_DIGEST, HISTORY,
+    ERRORS, CAM_SCORES, CAM_CLASSES, CAM_METHODS, DETECTION, EXPORT, BENCHMARK,
 )  # fmt: skip
 
 MAX_JSON = 2**28  # bytes

@@ -220,6 +220,19 @@ def test_features_are_computed_once(outputs, monkeypatch, capsys):
     assert "damaged" in capsys.readouterr().out
 
 
+def test_a_damaged_network_in_the_cache_is_written_again(outputs, capsys):
+    images = np.random.default_rng(0).integers(0, 255, (2, 16, 16, 1), dtype=np.uint8)
+    extractor = small_extractor(seed=0)
+    expected = features.compute(extractor, images)
+    [file] = (outputs / "cache").glob("*.tflite")
+    content = bytearray(file.read_bytes())
+    weights = content.find(extractor.get_weights()[0].ravel()[:4].tobytes()[:4])
+    content[weights] ^= 255
+    file.write_bytes(content)
+    assert np.array_equal(features.compute(extractor, images), expected)
+    assert "is written again" in capsys.readouterr().out
+
+
 def test_the_cache_belongs_to_the_weights():
     extractor, other = small_extractor(seed=0), small_extractor(seed=1)
     assert features.cache_file(other) != features.cache_file(extractor)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from nbutils import artefacts, runs
+from nbutils.inference import export
 from nbutils.inference.predictor import load_predictor
 from nbutils.runs import UserError
 from nbutils.uncertainty import drift
@@ -163,6 +164,33 @@ def test_archives_that_are_damaged(copy, name, damage):
 def test_litert_files_that_are_damaged(copy, damage):
     damage(copy / runs.LITERT_MODEL)
     assert_refused(copy)
+
+
+def test_a_litert_file_whose_weights_have_changed(copy):
+    """It would load, and answer wrongly."""
+    file = copy / runs.LITERT_MODEL
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(UserError, match=rf"{file} is damaged .* steel export {copy}"):
+        load_predictor(copy)
+    (copy / runs.LITERT_DIGEST).unlink()  # as in a model that was exported before there were any
+    assert load_predictor(copy).size == 32
+
+
+def test_an_export_that_is_interrupted_leaves_a_model_that_loads(copy, monkeypatch):
+    predictor, write = load_predictor(copy, "keras"), runs.atomic_write
+
+    def interrupted(path):
+        if path.name == runs.LITERT_DIGEST:
+            raise KeyboardInterrupt
+        return write(path)
+
+    (copy / runs.LITERT_DIGEST).write_text("of another file")
+    monkeypatch.setattr(runs, "atomic_write", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        export.to_litert(predictor, copy / runs.LITERT_MODEL)
+    assert load_predictor(copy, "litert").size == 32
 
 
 def arrays_of(file):

@@ -83,7 +83,7 @@ def test_a_damaged_file_is_named(exported, tmp_path):
     folder = tmp_path / "damaged"
     shutil.copytree(exported[0], folder)
     (folder / runs.LITERT_MODEL).write_bytes(b"not a network")
-    with pytest.raises(UserError, match=r"model\.tflite cannot be loaded"):
+    with pytest.raises(UserError, match=r"model\.tflite is damaged"):
         load_predictor(folder, "litert")
     with pytest.raises(UserError, match="'onnx' is unknown: choose one of keras, litert"):
         load_predictor(folder, "onnx")

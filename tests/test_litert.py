@@ -26,7 +26,7 @@ def plain(trained, tmp_path_factory):
 def test_a_file_that_does_not_fit_the_model_is_refused(trained, plain, tmp_path):
     folder = tmp_path / "model"
     shutil.copytree(trained, folder)
-    shutil.copy(plain[1], folder / runs.LITERT_MODEL)
+    shutil.copytree(plain[1].parent, folder, dirs_exist_ok=True)
     with pytest.raises(UserError, match=r"model\.tflite does not fit model\.json"):
         load_predictor(folder, "litert")
 

@@ -1,5 +1,6 @@
 """Keras models as predictors, and as files for the LiteRT runtime."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -11,7 +12,7 @@ import pandas as pd
 
 from nbutils import disk, runs
 from nbutils.data import datasets, splits
-from nbutils.inference.litert import LiteRTNetwork
+from nbutils.inference.litert import LiteRTNetwork, digest_file
 from nbutils.inference.predictor import BACKENDS, Predictor, load_predictor
 from nbutils.models import defect_head, networks
 from nbutils.models.layers import PowerNormalization
@@ -50,7 +51,8 @@ def write_litert(model: keras.Model, file: Path) -> None:
     """Write a model of one input and one output as a `.tflite` file in float32.
 
     The converter is given the traced function: Keras' own export would trace it three times, which
-    takes more than twice as long.
+    takes more than twice as long. The SHA-256 of the file, by which `LiteRTNetwork` knows damage,
+    is written beside it, and after it: a writer that is interrupted leaves a file without one.
     """
     [image] = model.inputs
     signature = tf.TensorSpec(image.shape, tf.float32, name="image")
@@ -63,10 +65,15 @@ def write_litert(model: keras.Model, file: Path) -> None:
     logger.setLevel("ERROR")
     try:
         converter = tf.lite.TFLiteConverter.from_concrete_functions([function], holder)
-        with runs.atomic_write(file) as tmp:
-            tmp.write_bytes(converter.convert())
+        content = converter.convert()
     finally:
         logger.setLevel(level)
+    digest = digest_file(file)
+    digest.unlink(missing_ok=True)
+    with runs.atomic_write(file) as tmp:
+        tmp.write_bytes(content)
+    with runs.atomic_write(digest) as tmp:
+        tmp.write_text(f"{hashlib.sha256(content).hexdigest()}  {file.name}\n", encoding="utf-8")
 
 
 def export(model: Path) -> pd.DataFrame:

@@ -11,6 +11,7 @@ from nbutils import runs
 from nbutils.data.images import symmetries
 from nbutils.inference.export import write_litert
 from nbutils.inference.litert import LiteRTNetwork
+from nbutils.runs import UserError
 from nbutils.runtime import keras
 
 
@@ -39,14 +40,21 @@ def compute(backbone: keras.Model, images: np.ndarray) -> np.ndarray:
 
     The eight views of an image are one batch: it stays in the processor's cache.
     """
-    file = cache_file(backbone).with_suffix(".tflite")
-    if not file.exists():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_litert(backbone, file)
     batches = (symmetries(image[np.newaxis])[:, 0] for image in images)
-    outputs = LiteRTNetwork(file).map(batches)
+    outputs = _network(backbone, cache_file(backbone).with_suffix(".tflite")).map(batches)
     name = f"Features of {backbone.name}"
     return np.stack(list(tqdm(outputs, name, len(images), unit="image", leave=False)))
+
+
+def _network(backbone: keras.Model, file: Path) -> LiteRTNetwork:
+    """Load a backbone from its file in the cache, which is written if missing or damaged."""
+    if file.exists():
+        try:
+            return LiteRTNetwork(file)
+        except UserError:
+            print(f"{file} is damaged: it is written again")
+    write_litert(backbone, file)
+    return LiteRTNetwork(file)
 
 
 def cache_file(backbone: keras.Model) -> Path:

@@ -1,5 +1,6 @@
 """Networks in LiteRT's format, run by a small runtime several times faster than by Keras."""
 
+import hashlib
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -9,6 +10,7 @@ from threading import Lock, local
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
+from nbutils import runs
 from nbutils.runs import UserError
 from nbutils.runtime import suppress_stderr, usable_cores
 
@@ -19,10 +21,12 @@ class LiteRTNetwork:
     A lone image has all cores; of several, each core takes some. The interpreters for several are
     made when they are first needed. Threads may share it.
 
-    Raises UserError where the file is damaged.
+    Raises UserError where the file is damaged: it cannot be loaded, or has another SHA-256 than was
+    written beside it (`digest_file`), for a changed weight would go unnoticed.
     """
 
     def __init__(self, file: Path):
+        _check_digest(file)
         self._single = _Interpreter(file, usable_cores())
         self._own = local()  # the interpreter of each thread of the pool
         self._pool = ThreadPoolExecutor(
@@ -47,6 +51,28 @@ class LiteRTNetwork:
         return self._own.interpreter.run(batch)
 
 
+def digest_file(file: Path) -> Path:
+    """Return where the SHA-256 of a `.tflite` file is kept, as `sha256sum --check` reads it."""
+    return file.with_name(f"{file.name}.sha256")
+
+
+def _check_digest(file: Path) -> None:
+    """Raise UserError if a file is not the one whose digest was kept; without one, all pass."""
+    kept = digest_file(file)
+    if not (kept.is_file() and file.is_file()):
+        return
+    with runs.disk_errors(file), file.open("rb") as content:
+        digest = hashlib.file_digest(content, "sha256").hexdigest()
+    if kept.read_bytes().split()[:1] != [digest.encode()]:
+        raise _unfit(file, f"is damaged (not what {kept.name} beside it was written for)")
+
+
+def _unfit(file: Path, reason: str) -> UserError:
+    """Return the error of a file that is no network of a model, with its cure."""
+    cure = f"write it again by steel export {runs.model_name(file.parent)}"
+    return UserError(f"{file} {reason}: {cure}")
+
+
 def _prepare(own: local, file: Path) -> None:
     """Give a thread its interpreter; no method, for the thread would keep its network alive."""
     own.interpreter = _Interpreter(file, threads=1)
@@ -61,15 +87,13 @@ class _Interpreter:
                 self._interpreter = Interpreter(str(file), num_threads=threads)
                 self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
-            raise UserError(
-                f"{file} cannot be loaded ({error}): write it again by steel export"
-            ) from error
+            raise _unfit(file, f"cannot be loaded ({error})") from error
         inputs = self._interpreter.get_input_details()
         outputs = self._interpreter.get_output_details()
         shapes = [tuple(each["shape"]) for each in (*inputs, *outputs)]
         is_image = len(shapes) == 2 and len(shapes[0]) == 4 and shapes[0][1] == shapes[0][2]
         if not is_image or shapes[0][3] != 1:
-            raise UserError(f"{file} is of another network: write it again by steel export")
+            raise _unfit(file, "is of another network")
         self._input, self._output = inputs[0]["index"], outputs[0]["index"]
         self.size, self.width = int(shapes[0][1]), int(shapes[1][-1])
         self._lock = Lock()
