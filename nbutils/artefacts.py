@@ -25,6 +25,7 @@ HEADERS = {  # of an array, by the version of its format
 }
 MAX_LENGTH = 100_000  # pixels, or cells
 TTA_VIEWS = (1, 8)
+BIT_DEPTHS = (10, 12, 14, 16)
 TEXT = "text: "  # begins the axes of an array of names
 
 
@@ -32,7 +33,8 @@ def read_card(model: Path) -> dict[str, Any]:
     """Read `model.json`; its `classes` are distinct names, and `tta_views` 1 or 8.
 
     Where there is a `grid` of cells, it has `defect_threshold`, `boxed` and `normal`; where there
-    is an `image_size`, it is two lengths. Raises UserError for anything else.
+    is an `image_size`, it is two lengths, and `bit_depth` is one of cameras. Raises UserError for
+    anything else.
     """
     file = model / runs.MODEL_CARD
     card = {"tta_views": 1, **runs.read_json(file)}
@@ -48,6 +50,9 @@ def read_card(model: Path) -> dict[str, Any]:
     size = card.get("image_size")
     if size is not None and not (isinstance(size, list) and len(size) == 2 and _are_lengths(size)):
         raise damaged(file, f"image_size is {size!r:.40}")
+    bits = card.get("bit_depth")
+    if bits is not None and (type(bits) is not int or bits not in BIT_DEPTHS):
+        raise damaged(file, f"bit_depth is {bits!r:.40}")
     if card.get("grid"):
         _check_cells(card, file)
     return card

@@ -6,16 +6,12 @@ is imported inside it, so that `steel predict` runs with the base installation.
 """
 
 import csv
-import glob
 import io
 import json
-import math
 import os
-import re
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from importlib import metadata
@@ -27,23 +23,19 @@ from typer.core import TyperCommand, TyperGroup
 
 from nbutils import disk, runs
 from nbutils.data import bit_depth, image_list
-from nbutils.data.files import SUFFIXES
 from nbutils.data.images import ImageError, common_bit_depth, decode, read_file
 from nbutils.inference.predictor import (
     DEFAULT_MODEL,
     Prediction,
     Predictor,
     error_row,
-    find_backend,
     load_predictor,
     row_columns,
 )
 from nbutils.runs import UserError
-from nbutils.runtime import usable_cores
 
 UNREADABLE, USER_ERROR, INTERRUPTED = 1, 2, 130  # exit codes
 MAX_REVIEW_ROWS = 200  # of the review queue on the page
-PAGE_SECONDS = 60  # between two pages of a watched folder
 Printer = Callable[[dict[str, Any], Prediction | None], None]  # of a row and its prediction
 EXTRAS = {  # of the package, that each command needs
     "run": "notebooks",
@@ -125,13 +117,13 @@ Backend = Annotated[
     str | None,
     typer.Option("--backend", help="keras or litert. Default: litert where the model has it."),
 ]
-
-
 BitDepth = Annotated[
     int | None,
-    typer.Option("--bit-depth", help="Of the camera: 10, 12, 14 or 16. Default: by the files."),
+    typer.Option("--bit-depth", help="10, 12, 14 or 16. Default: of the model, else by the files."),
 ]
-
+Scale = Annotated[
+    float, typer.Option(help="Pixels per mm of the training images, over those of yours.")
+]
 Making = Annotated[
     str, typer.Option("--run", help="reference, to write into the folder of a model that ships.")
 ]
@@ -190,13 +182,15 @@ def predict(
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, all probabilities.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object a line.")] = False,
     bits: BitDepth = None,
+    scale: Scale = 1.0,
 ) -> None:
     """Classify images one after the other."""
     if as_csv and as_json:
         raise UserError("--csv and --json exclude each other: choose one")
-    paths = [path for source in sources for path in _listed(source)]
-    bits = _bit_depth(bits, paths)
-    predictor = load_predictor(model, backend)
+    paths = [path for source in sources for path in image_list.list_named(source)]
+    bit_depth.check(bits)
+    predictor = load_predictor(model, backend, scale)
+    bits = bits or predictor.bit_depth or _bits_of_set(paths)
     show: Printer = partial(_print_text, max(map(len, paths), default=0), top)
     if as_csv or as_json:
         show = _csv_printer(predictor) if as_csv else _print_json
@@ -208,19 +202,9 @@ def predict(
     raise typer.Exit(UNREADABLE if unreadable else 0)
 
 
-def _listed(source: str) -> Iterable[str]:
-    """List the images of a source; an image file stays as it is named, if it exists or not."""
-    is_image = source.lower().endswith(SUFFIXES) and not glob.has_magic(source)
-    if is_image and not os.path.isdir(source):  # noqa: PTH112  Path raises for names too long
-        return [source]
-    return image_list.list_images([source])
-
-
-def _bit_depth(given: int | None, paths: Sequence[str]) -> int | None:
-    """Return the bit depth of 16-bit files: what is given, or that of the set, which is told."""
-    bit_depth.check(given)
-    bits = given or common_bit_depth(paths)
-    if bits and not given:
+def _bits_of_set(paths: Sequence[str]) -> int | None:
+    """Return the bit depth of the 16-bit files of a set, and tell it."""
+    if bits := common_bit_depth(paths):
         typer.echo(bit_depth.describe(bits), err=True)
     return bits
 
@@ -274,6 +258,7 @@ def inspect(
         int, typer.Option(min=0, help="Images of the review queue on the page.")
     ] = MAX_REVIEW_ROWS,
     bits: BitDepth = None,
+    scale: Scale = 1.0,
     watched: Annotated[
         bool, typer.Option("--watch", help="Go on as images arrive in the folder, until Ctrl-C.")
     ] = False,
@@ -284,58 +269,15 @@ def inspect(
     """
     import joblib  # noqa: F401  a missing extra is named before anything is written
 
-    from nbutils.inference import batch
+    from nbutils.apps.inspection_run import Inspection
 
-    find_backend(runs.find_model(model), backend)
+    asked = Inspection(sources, name, model, backend, bits, scale, max_review_rows)
     if watched:
-        _watch(sources, name, model, backend, bits, max_review_rows)
+        asked.watch(typer.echo)
         return
-    image_list.list_images(sources)  # raises before there is a folder
-    folder, workers = _inspection_folder(name, sources), workers or max(usable_cores() // 2, 1)
-    table = batch.inspect(sources, folder, model, backend, scheduler, workers, bits)
-    page, n_errors = _write_page(folder, max_review_rows)
+    table, page, n_errors = asked.run(scheduler, workers)
     typer.echo(f"{table}\n{page}")
     raise typer.Exit(UNREADABLE if n_errors else 0)
-
-
-def _inspection_folder(name: str, sources: Sequence[str]) -> Path:
-    stem = re.sub(r"[^\w.-]+", "", Path(sources[0]).stem)  # without a pattern's signs
-    return runs.create_run(f"{name}/inspection" if name else f"inspection_{stem or 'all'}")
-
-
-def _write_page(folder: Path, max_review_rows: int) -> tuple[Path, int]:
-    """Write the page of an inspection; return it, and how many files could not be read."""
-    from nbutils.apps import inspection, inspection_page
-
-    summary = inspection.summarize(folder, max_review_rows)
-    return inspection_page.write(folder, summary), summary.n_errors
-
-
-def _watch(
-    sources: Sequence[str],
-    name: str,
-    model: str,
-    backend: str | None,
-    bits: int | None,
-    max_review_rows: int,
-) -> None:
-    """Inspect a folder as images arrive, and write the page once a minute, until Ctrl-C."""
-    from nbutils.inference import watch
-
-    if len(sources) > 1 or not image_list.expand_user(sources[0]).is_dir():
-        raise UserError(f"--watch takes one folder in which images arrive, not {sources[0]}")
-    folder, total, changed, written = _inspection_folder(name, sources), 0, False, -math.inf
-    try:
-        for added in watch.watch(sources[0], folder, model, backend, bits):
-            total, changed = total + added, changed or added > 0
-            if changed and time.monotonic() - written >= PAGE_SECONDS:
-                page, _ = _write_page(folder, max_review_rows)
-                typer.echo(f"{total:,} images since the start: {page}")
-                changed, written = False, time.monotonic()
-    except KeyboardInterrupt:
-        if changed:
-            _write_page(folder, max_review_rows)
-        typer.echo(f"Stopped after {total:,} images: the same command goes on. {folder}")
 
 
 @app.command(epilog="Example: steel export mill_2/mobilenet_v2")
@@ -388,6 +330,7 @@ def demo(
     suspects: Annotated[
         str, typer.Option(metavar="RUN", help="Begin with the doubtful labels of a run.")
     ] = "",
+    scale: Scale = 1.0,
     host: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME", help="Of a proxy before it; repeatable."),
@@ -399,7 +342,7 @@ def demo(
     """
     from nbutils.apps import server
 
-    server.serve(model, root, suspects, host or (), context.args)
+    server.serve(model, root, suspects, scale, host or (), context.args)
 
 
 def main() -> None:

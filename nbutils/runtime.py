@@ -8,6 +8,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -196,3 +197,10 @@ def _share(shared: _Shared) -> _Shared:
 
 def _apply(shared: _Shared, item: Any) -> Any:
     return shared.function(item)
+
+
+def batched(items: Iterable, size: int) -> Iterator[list]:
+    """Return items in lists of a size, the last one shorter."""
+    items = iter(items)
+    while batch := list(islice(items, size)):
+        yield batch

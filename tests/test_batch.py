@@ -109,14 +109,14 @@ def test_a_finished_inspection_says_so(whole, tree, trained, monkeypatch, capsys
 def test_another_inspection_is_not_mixed_in(whole, tree, trained):
     with pytest.raises(UserError, match="choose another RUN"):
         batch.inspect([str(tree / "line_1")], whole, trained, processes=1)
-    with pytest.raises(UserError, match=r"holds an inspection of .* \(litert\)"):
+    with pytest.raises(UserError, match=r"holds an inspection of .* \(litert, scale 1"):
         batch.inspect([str(tree)], whole, trained, "keras", processes=1)
 
 
 def test_a_model_that_is_trained_again_is_loaded_again(trained):
-    first, _ = batch._loaded(trained, "litert", "one")
-    assert batch._loaded(trained, "litert", "one")[0] is first
-    assert batch._loaded(trained, "litert", "two")[0] is not first
+    first, _ = batch._loaded(trained, "litert", 1.0, "one")
+    assert batch._loaded(trained, "litert", 1.0, "one")[0] is first
+    assert batch._loaded(trained, "litert", 1.0, "two")[0] is not first
 
 
 def test_names_of_any_kind_are_one_row_each(trained, gray, tmp_path):

@@ -164,7 +164,7 @@ class Locating:
 def test_maps_and_boxes_lie_over_the_image(inspect, monkeypatch):
     folder = inspect(ROWS[1:2])
     assert 'class="box"' not in write(folder)  # of a model without a map: the image alone
-    monkeypatch.setattr(inspection_page, "_predictor", lambda model: Locating())
+    monkeypatch.setattr(inspection_page, "_predictor", lambda facts: Locating())
     text = write(folder)
     assert re.search(r'class="map" src="data:image/png;base64,', text)
     assert (

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from nbutils import runs
-from nbutils.inference.predictor import batched
+from nbutils.runtime import batched
 from nbutils.uncertainty import drift, stretches
 from nbutils.uncertainty.drift import DriftTest
 from nbutils.uncertainty.review import load_policy

@@ -33,6 +33,7 @@ def write(folder: Path, summary: Summary) -> Path:
     facts = runs.read_json(folder / runs.INSPECTION)
     model = Path(facts["model"])
     inspected = datetime.fromtimestamp((folder / runs.INSPECTIONS).stat().st_mtime).astimezone()
+    bits = facts.get("read_as_bits") or facts.get("bit_depth")
     headline, *findings = summary.findings()
     page = html.environment().get_template(PAGE).stream(
         facts=facts,
@@ -43,7 +44,7 @@ def write(folder: Path, summary: Summary) -> Path:
         findings=findings,
         classes=list(shares(summary.counts)),
         changes=_changes(summary),
-        cards=_cards(summary.queue, _predictor(model), facts.get("read_as_bits")),
+        cards=_cards(summary.queue, _predictor(facts), bits),
         colors=pictures.legend(),
         table=runs.INSPECTIONS,
     )  # fmt: skip
@@ -52,9 +53,10 @@ def write(folder: Path, summary: Summary) -> Path:
     return folder / PAGE
 
 
-def _predictor(model: Path) -> Predictor | None:
-    """Return what draws maps without Keras, where the model has it."""
-    return load_predictor(model, "litert") if (model / runs.LITERT_MODEL).exists() else None
+def _predictor(facts: dict[str, Any]) -> Predictor | None:
+    """Return what draws maps without Keras, where the model of an inspection has it."""
+    model, scale = Path(facts["model"]), facts.get("scale", 1.0)
+    return load_predictor(model, "litert", scale) if (model / runs.LITERT_MODEL).exists() else None
 
 
 def _changes(summary: Summary) -> dict[str, Any] | None:

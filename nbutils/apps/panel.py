@@ -38,14 +38,21 @@ class Panel:
         Folders below it can be read; None for none.
     suspects
         A run whose doubtful labels are looked at; empty for none.
+    scale
+        That images are enlarged by to be as those of training.
     """
 
     def __init__(
-        self, model: str | Path, seed: int = 0, root: str | Path | None = None, suspects: str = ""
+        self,
+        model: str | Path,
+        seed: int = 0,
+        root: str | Path | None = None,
+        suspects: str = "",
+        scale: float = 1.0,
     ):
         name = runs.model_name(runs.find_model(model))
-        self.seed, self.root = seed, Path(root) if root else None
-        self.session = Session(load_predictor(name))
+        self.seed, self.root, self.scale = seed, Path(root) if root else None, scale
+        self.session = Session(load_predictor(name, scale=scale))
         self.chosen: Entry | Unreadable | None = None
         self.is_choice = False  # of a person; else the first is shown
         self.shown: list[Entry | Unreadable] = []
@@ -142,7 +149,7 @@ class Panel:
         if name == before:
             return
         try:
-            self.session.use(load_predictor(name))
+            self.session.use(load_predictor(name, scale=self.scale))
         except UserError as error:
             self.controls.model.value = before
             self._say(str(error), "error")

@@ -12,13 +12,15 @@ from voila.app import Voila
 
 from nbutils import runs
 from nbutils.apps import intake
+from nbutils.artefacts import read_card
+from nbutils.inference import windows
 from nbutils.runs import UserError
 
 TITLE = "Steel surface defects"
 CELL = """\
 from nbutils.apps.panel import Panel
 
-Panel({model!r}, root={root!r}, suspects={suspects!r}).view()
+Panel({model!r}, root={root!r}, suspects={suspects!r}, scale={scale!r}).view()
 """
 POLICY = (  # of the page: nothing from elsewhere is loaded, and nothing is sent there
     "default-src 'self' data: blob:; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob: data:; "
@@ -60,7 +62,12 @@ class VisitorKernels(AsyncMappingKernelManager):
 
 
 def serve(
-    model: str, root: str, suspects: str, hosts: Sequence[str], options: Sequence[str]
+    model: str,
+    root: str,
+    suspects: str,
+    scale: float,
+    hosts: Sequence[str],
+    options: Sequence[str],
 ) -> None:
     """Serve the panel until it is interrupted.
 
@@ -72,19 +79,23 @@ def serve(
         Visitors may read images below this folder; empty for none.
     suspects
         A run whose doubtful labels are looked at; empty for none.
+    scale
+        That images are enlarged by to be as those of training.
     hosts
         Names beside localhost that the page is asked for by, as behind a proxy.
     options
         Further ones for Voila.
     """
-    name = runs.model_name(runs.find_model(model))
+    found = runs.find_model(model)
+    windows.check_scale(scale, read_card(found))
     folder = Path(root).expanduser().resolve()
     if root and not folder.is_dir():
         raise UserError(f"--root {root} is no folder: name one that holds images")
     if suspects:
         intake.list_suspects(suspects)
     os.environ["STEEL_HOME"] = str(runs.HOME)  # the kernels work in the folder of the notebook
-    cell = CELL.format(model=name, root=str(folder) if root else None, suspects=suspects)
+    facts = {"model": runs.model_name(found), "root": str(folder) if root else None}
+    cell = CELL.format(**facts, suspects=suspects, scale=scale)
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell)])
     settings: dict[str, object] = SETTINGS | {"local_hostnames": ["localhost", *hosts]}
     with tempfile.TemporaryDirectory() as place:  # another server has another

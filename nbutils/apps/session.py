@@ -201,7 +201,7 @@ class Session:
 
     def _new_entry(self, name: str, data: bytes, stored: str) -> Entry | Unreadable:
         try:
-            gray = decode(data, name)
+            gray = decode(data, name, self.predictor.bit_depth)
         except ImageError as error:
             return Unreadable(name, str(error))
         prediction = self.predictor.predict_image(gray)

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, TiffImagePlugin
 
+from nbutils.artefacts import BIT_DEPTHS as DEPTHS
 from nbutils.data import containers
 from nbutils.runs import UserError
 
-DEPTHS = (10, 12, 14, 16)
 QUANTILE = 0.99  # of the values; single bright pixels of a sensor are beyond it
 STEP = 256  # least step between the values of 8 bits that were stretched to 16
 MIN_IMAGES = 10  # of a set

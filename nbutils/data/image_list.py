@@ -4,7 +4,7 @@ import csv
 import glob
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
 
@@ -38,6 +38,14 @@ def list_images(sources: Sequence[str]) -> Iterator[str]:
     if not sources:
         raise UserError("no source is named: name a file, a folder, a pattern, or a CSV file")
     return chain.from_iterable([_non_empty(source) for source in sources])
+
+
+def list_named(source: str) -> Iterable[str]:
+    """List the images of a source; an image file stays as it is named, whether it exists or not."""
+    is_image = _is_image(source) and not glob.has_magic(source)
+    if is_image and not os.path.isdir(source):  # noqa: PTH112  Path raises for names too long
+        return [source]
+    return list_images([source])
 
 
 def expand_user(source: str) -> Path:

@@ -4,7 +4,7 @@ import csv
 import hashlib
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
 from itertools import islice
@@ -27,18 +27,17 @@ from nbutils.data.images import (
     read_file,
 )
 from nbutils.disk import disk_errors
-from nbutils.inference import defect_table, resumption
+from nbutils.inference import defect_table, resumption, windows
 from nbutils.inference.predictor import (
     Prediction,
     Predictor,
-    batched,
     error_row,
     find_backend,
     load_predictor,
     row_columns,
 )
 from nbutils.runs import UserError
-from nbutils.runtime import parallel_map
+from nbutils.runtime import batched, parallel_map
 from nbutils.uncertainty import drift
 
 CHUNK = 64  # images that a worker takes at once
@@ -52,14 +51,16 @@ def inspect(
     scheduler: str = "",
     processes: int | None = None,
     bits: int | None = None,
+    scale: float = 1.0,
 ) -> Path:
     """Predict all images of some sources (`image_list.list_images`) into `inspections.csv`.
 
     Started again with the same sources and model, it goes on after the last whole row; a damaged
     row and those after it are predicted again. Chunks are read, predicted and written one after
     another, so memory hardly grows with the number of images.
-    See `load_predictor` for model and backend, `parallel_map` for scheduler and processes. The bit
-    depth of 16-bit files is `bits`, else that of the set (`images.common_bit_depth`).
+    See `load_predictor` for model, backend and scale, `parallel_map` for scheduler and processes.
+    The bit depth of 16-bit files is `bits`, else that of the model's training images, else that of
+    the set (`images.common_bit_depth`).
 
     Returns the table's path. Its rows are in the order of the list, its columns `table_columns`,
     and a notice in a SYNTHETIC run. Raises UserError if there is no such source or model, the
@@ -67,18 +68,27 @@ def inspect(
     """
     place = runs.find_model(model).resolve()
     backend = find_backend(place, backend)
-    columns = table_columns(read_card(place)["classes"], runs.is_synthetic(folder))
-    bit_depth.check(bits)
+    card = read_card(place)
+    bits, scale = check_reading(bits, scale, card)
+    columns = table_columns(card["classes"], runs.is_synthetic(folder))
     is_new = not folder.exists()
     with disk.locked(folder), disk_errors(folder):
         try:
-            facts = resumption.start_or_resume(sources, folder, place, backend, bits)
+            facts = resumption.start_or_resume(sources, folder, place, backend, bits, scale)
         except UserError:
             if is_new:
                 shutil.rmtree(folder)
             raise
         _inspect(folder, columns, facts, scheduler, processes)
     return folder / runs.INSPECTIONS
+
+
+def check_reading(
+    bits: int | None, scale: float, card: Mapping[str, Any]
+) -> tuple[int | None, float]:
+    """Return bit depth, by default that of a model's card, and scale; UserError if wrong."""
+    bit_depth.check(bits)
+    return bits or card.get("bit_depth"), windows.check_scale(scale, card)
 
 
 def _inspect(
@@ -104,9 +114,10 @@ def _inspect(
 
 
 def chunk_predictor(facts: dict[str, Any], bits: int | None) -> Callable[[Sequence[str]], list]:
-    """Return what predicts files by the model that an inspection names."""
+    """Return what predicts files by the model and at the scale that an inspection names."""
     version = hashlib.sha256(repr(facts["files"]).encode()).hexdigest()
-    return partial(predict_chunk, Path(facts["model"]), facts["backend"], version, bits)
+    model = Path(facts["model"]), facts["backend"], facts["scale"], version
+    return partial(predict_chunk, model, bits)
 
 
 def table_columns(classes: Sequence[str], synthetic: bool = False) -> list[str]:
@@ -121,19 +132,20 @@ def table_columns(classes: Sequence[str], synthetic: bool = False) -> list[str]:
 
 @lru_cache(maxsize=1)
 def _loaded(
-    model: Path, backend: str, version: str
+    model: Path, backend: str, scale: float, version: str
 ) -> tuple[Predictor, drift.ReferenceStatistics | None]:
-    return load_predictor(model, backend), drift.load_reference(model)
+    return load_predictor(model, backend, scale), drift.load_reference(model)
 
 
 def predict_chunk(
-    model: Path, backend: str, version: str, bits: int | None, paths: Sequence[str]
+    model: tuple[Path, str, float, str], bits: int | None, paths: Sequence[str]
 ) -> list[dict]:
     """Predict files by a model that a worker loads once; return a row of the table for each.
 
-    By its version, the digest of its files, a worker that stays loads a model that has changed.
+    A model is its folder, backend, scale and version: by the last, the digest of its files, a
+    worker that stays loads a model that has changed.
     """
-    predictor, reference = _loaded(model, backend, version)
+    predictor, reference = _loaded(*model)
     files: list[tuple[str, str]] = []  # digest and error of each
 
     def grays() -> Iterator[np.ndarray]:

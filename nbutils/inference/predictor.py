@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import compress, islice
+from itertools import compress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +14,7 @@ from nbutils.data.images import decode, image_statistics, resize, symmetries
 from nbutils.inference import strips, windows
 from nbutils.inference.defects import CellDecoder, Defect
 from nbutils.runs import UserError
+from nbutils.runtime import batched
 from nbutils.uncertainty.review import ReviewPolicy, load_policy
 
 DEFAULT_MODEL = f"{runs.REFERENCE}/mobilenet_v2"
@@ -125,6 +126,7 @@ class Predictor:
     decoder: CellDecoder | None = None  # of the network's cells, if it has some
     image_size: tuple[int, int] | None = None  # pixels, height and width of the training images
     scale: float = 1.0  # that images are enlarged by to be as those of training
+    bit_depth: int | None = None  # of the 16-bit files that training saw
 
     def predict(
         self, images: Sequence[bytes], names: Sequence[str] | None = None
@@ -135,7 +137,9 @@ class Predictor:
         `image 2`, ...
         """
         names = names or [f"image {number}" for number in range(1, len(images) + 1)]
-        grays = (decode(data, name) for data, name in zip(images, names, strict=True))
+        grays = (
+            decode(data, name, self.bit_depth) for data, name in zip(images, names, strict=True)
+        )
         return list(self.predict_images(grays))
 
     def predict_image(self, gray: np.ndarray) -> Prediction:
@@ -272,12 +276,15 @@ class Predictor:
         return dict(zip(self.classes, row.tolist(), strict=True))
 
 
-def load_predictor(model: str | Path | None = None, backend: str | None = None) -> Predictor:
+def load_predictor(
+    model: str | Path | None = None, backend: str | None = None, scale: float = 1.0
+) -> Predictor:
     """Load a trained model: a folder, `run/model`, or a run (`runs.find_model`).
 
     The backend is `litert`, which needs no TensorFlow and is the default where the model has been
-    exported, or `keras`, which alone can draw activation maps. Raises UserError if there is no such
-    model, or it is damaged, or its classes do not fit.
+    exported, or `keras`, which alone can draw activation maps. Images of another camera are
+    enlarged by the scale (`windows.check_scale`). Raises UserError if there is no such model, or
+    it is damaged, or its classes do not fit.
     """
     folder = runs.find_model(model or DEFAULT_MODEL)
     backend = find_backend(folder, backend)
@@ -289,6 +296,7 @@ def load_predictor(model: str | Path | None = None, backend: str | None = None) 
     load = _load_litert if backend == "litert" else _load_keras
     facts: dict[str, Any] = {"name": runs.model_name(folder), "policy": policy}
     facts |= {"tta_views": tta_views, "decoder": CellDecoder.from_card(card)}
+    facts |= {"scale": windows.check_scale(scale, card), "bit_depth": card.get("bit_depth")}
     facts["image_size"] = tuple(card["image_size"]) if card.get("image_size") else None
     return load(file, classes, **facts)
 
@@ -304,13 +312,6 @@ def find_backend(model: Path, backend: str | None = None) -> str:
         cure = export if backend == "litert" else runs.WRITTEN_BY[runs.KERAS_MODEL]
         raise UserError(f"{file} is missing: run {cure}")
     return backend
-
-
-def batched(items: Iterable, size: int) -> Iterator[list]:
-    """Return items in lists of a size, the last one shorter."""
-    items = iter(items)
-    while batch := list(islice(items, size)):
-        yield batch
 
 
 def _load_litert(file: Path, classes: Sequence[str], **facts: Any) -> Predictor:

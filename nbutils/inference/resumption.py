@@ -23,6 +23,7 @@ def start_or_resume(
     model: Path,
     backend: str,
     bits: int | None,
+    scale: float,
     watched: bool = False,
 ) -> dict[str, Any]:
     """Write what is inspected and by which files of a model, and return it.
@@ -36,6 +37,7 @@ def start_or_resume(
         "model": str(model),
         "backend": backend,
         "bit_depth": bits,
+        "scale": scale,
         "watched": watched,
         "files": {name: _digest(model / name) for name in deciding if (model / name).exists()},
     }
@@ -56,7 +58,7 @@ def _check_same(facts: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Return what a folder holds of an inspection; UserError unless it has the same facts."""
     cure = "choose another RUN, or remove that folder"
     try:
-        before = runs.read_json(folder / runs.INSPECTION)
+        before = {"scale": 1.0, **runs.read_json(folder / runs.INSPECTION)}
     except UserError as error:
         raise UserError(
             f"{folder} holds an inspection that is damaged ({error}): {cure}"
@@ -71,7 +73,8 @@ def _check_same(facts: dict[str, Any], folder: Path) -> dict[str, Any]:
     if any(before.get(key) != value for key, value in facts.items() if key != "files"):
         raise UserError(
             f"{folder} holds an inspection of {before.get('sources')} by {before.get('model')} "
-            f"({before.get('backend')}): {cure}"
+            f"({before.get('backend')}, scale {before['scale']}, bit depth "
+            f"{before.get('bit_depth')}): {cure}"
         )
     if changed:
         raise UserError(

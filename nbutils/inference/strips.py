@@ -7,6 +7,7 @@ import numpy as np
 
 from nbutils.inference import windows
 from nbutils.inference.defects import Defect, suppress, to_pixels
+from nbutils.runtime import batched
 
 if TYPE_CHECKING:
     from nbutils.inference.predictor import Prediction, Predictor
@@ -21,7 +22,7 @@ def predict(predictor: "Predictor", gray: np.ndarray) -> tuple["Prediction", np.
     of the window with the surest defect; without a defect it is `no_defect` if the network has a
     map, else that of the riskiest window. The map covers the whole image.
     """
-    from nbutils.inference.predictor import GROUP, batched
+    from nbutils.inference.predictor import GROUP
 
     decoder, window = predictor.decoder, predictor.window
     tiles = windows.make_windows(gray.shape, window, decoder.grid if decoder else 1)

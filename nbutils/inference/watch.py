@@ -7,10 +7,11 @@ from pathlib import Path
 
 from nbutils import disk, runs
 from nbutils.artefacts import read_card
-from nbutils.data import bit_depth, image_list
+from nbutils.data import image_list
 from nbutils.disk import disk_errors
 from nbutils.inference import batch, resumption
-from nbutils.inference.predictor import batched, find_backend
+from nbutils.inference.predictor import find_backend
+from nbutils.runtime import batched
 
 PAUSE = 2.0  # seconds between two looks at the folder
 Signature = tuple[int, int]  # size in bytes, and time of the last change, of a file
@@ -22,6 +23,7 @@ def watch(
     model: str | Path,
     backend: str | None = None,
     bits: int | None = None,
+    scale: float = 1.0,
 ) -> Iterator[int]:
     """Inspect the images of a folder as they arrive, into the tables of `batch.inspect`.
 
@@ -31,10 +33,13 @@ def watch(
     """
     place = runs.find_model(model).resolve()
     backend = find_backend(place, backend)
-    bit_depth.check(bits)
-    columns = batch.table_columns(read_card(place)["classes"], runs.is_synthetic(folder))
+    card = read_card(place)
+    bits, scale = batch.check_reading(bits, scale, card)
+    columns = batch.table_columns(card["classes"], runs.is_synthetic(folder))
     with disk.locked(folder), disk_errors(folder):
-        facts = resumption.start_or_resume([source], folder, place, backend, bits, watched=True)
+        facts = resumption.start_or_resume(
+            [source], folder, place, backend, bits, scale, watched=True
+        )
         predict = batch.chunk_predictor(facts, bits)
         listed = folder / runs.IMAGE_LIST
         known = _known(listed)

@@ -1,13 +1,17 @@
 """Images larger than those of training: windows at their own scale, and what they say together."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from nbutils.runs import UserError
+
 OVERLAP = 0.25  # of neighbouring windows, share of a window
 LARGE = 1.5  # times the size of the training images, from which an image is cut into windows
+SCALES = (0.05, 20.0)  # the least and the largest by which another camera's images are enlarged
 
 
 @dataclass(frozen=True)
@@ -108,3 +112,16 @@ def make_windows(shape: Sequence[int], window: Sequence[int], grid: int) -> Wind
 def is_large(shape: Sequence[int], window: Sequence[int]) -> bool:
     """Tell whether an image is larger than those of training, so that it is cut into windows."""
     return any(side > LARGE * usual for side, usual in zip(shape, window, strict=True))
+
+
+def check_scale(scale: float, card: Mapping[str, Any]) -> float:
+    """Return a scale; UserError if no camera has it, or the model's card knows no image size."""
+    low, high = SCALES
+    if not low <= scale <= high:  # NaN neither
+        raise UserError(f"SCALE {scale:g} is out of range: choose one from {low:g} to {high:g}")
+    if scale != 1 and not card.get("image_size"):
+        raise UserError(
+            f"SCALE {scale:g} needs a model that knows the size of its training images, which its "
+            "model.json lacks: run 02_training again"
+        )
+    return scale

@@ -1,0 +1,76 @@
+"""Run an inspection into a folder of its own, once or as images arrive, with its page."""
+
+import math
+import re
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nbutils import runs
+from nbutils.apps import inspection, inspection_page
+from nbutils.artefacts import read_card
+from nbutils.data import image_list
+from nbutils.inference import batch, watch
+from nbutils.inference.predictor import find_backend
+from nbutils.runs import UserError
+from nbutils.runtime import usable_cores
+
+PAGE_SECONDS = 60  # between two pages of a watched folder
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What is inspected, and by what; the results are in a folder below `outputs`."""
+
+    sources: Sequence[str]
+    name: str  # of the run; empty to name it after the first source
+    model: str
+    backend: str | None
+    bits: int | None
+    scale: float
+    max_review_rows: int  # on the page
+
+    def run(self, scheduler: str, workers: int | None) -> tuple[Path, Path, int]:
+        """Inspect all images (`batch.inspect`); by default, a worker has two cores.
+
+        Returns the table, the page, and how many files could not be read.
+        """
+        image_list.list_images(self.sources)  # raises before there is a folder
+        folder, workers = self._make_folder(), workers or max(usable_cores() // 2, 1)
+        how = self.model, self.backend, scheduler, workers, self.bits, self.scale
+        table = batch.inspect(self.sources, folder, *how)
+        return table, *self._write_page(folder)
+
+    def watch(self, say: Callable[[str], None]) -> None:
+        """Inspect a folder as images arrive, and write the page once a minute, until Ctrl-C."""
+        source = self.sources[0]
+        if len(self.sources) > 1 or not image_list.expand_user(source).is_dir():
+            raise UserError(f"--watch takes one folder in which images arrive, not {source}")
+        folder, total, changed, written = self._make_folder(), 0, False, -math.inf
+        how = self.model, self.backend, self.bits, self.scale
+        try:
+            for added in watch.watch(source, folder, *how):
+                total, changed = total + added, changed or added > 0
+                if changed and time.monotonic() - written >= PAGE_SECONDS:
+                    page, _ = self._write_page(folder)
+                    say(f"{total:,} images since the start: {page}")
+                    changed, written = False, time.monotonic()
+        except KeyboardInterrupt:
+            if changed:
+                self._write_page(folder)
+            say(f"Stopped after {total:,} images: the same command goes on. {folder}")
+
+    def _make_folder(self) -> Path:
+        """Create the folder, once there is no mistake in how images are read."""
+        model = runs.find_model(self.model)
+        find_backend(model, self.backend)
+        batch.check_reading(self.bits, self.scale, read_card(model))
+        stem = re.sub(r"[^\w.-]+", "", Path(self.sources[0]).stem)  # without a pattern's signs
+        name = f"{self.name}/inspection" if self.name else f"inspection_{stem or 'all'}"
+        return runs.create_run(name)
+
+    def _write_page(self, folder: Path) -> tuple[Path, int]:
+        """Write the page; return it, and how many files could not be read."""
+        summary = inspection.summarize(folder, self.max_review_rows)
+        return inspection_page.write(folder, summary), summary.n_errors
