@@ -43,6 +43,30 @@ def test_the_temperature_undoes_overconfidence():
     assert after["log_loss"] < before["log_loss"]
 
 
+@pytest.mark.parametrize("images", [20, 500])
+def test_images_without_an_error_make_a_model_no_surer_than_they_can_tell(images):
+    y = RNG.integers(3, size=images)
+    unsure = np.full((images, 3), 0.05)
+    unsure[np.arange(images), y] = 0.9
+    temperature = calibration.fit_temperature(unsure, y)
+    confidence = calibration.temperature_scale(unsure, temperature).max(axis=1).mean()
+    assert confidence == pytest.approx((images + 1) / (images + 2), abs=1e-4)
+    sure = calibration.temperature_scale(unsure, 0.2)
+    assert calibration.fit_temperature(sure, y) == pytest.approx(1, abs=1e-3), "left as it is"
+
+
+def test_a_few_errors_tell_enough_of_the_temperature():
+    """Five of 500: the least log loss decides."""
+    y = np.zeros(500, int)
+    probabilities = np.tile([0.97, 0.02, 0.01], (500, 1))
+    probabilities[:5] = [0.2, 0.6, 0.2]
+    temperatures = np.geomspace(0.2, 5, 1000)
+    scaled = [calibration.temperature_scale(probabilities, each) for each in temperatures]
+    least = temperatures[np.argmin([calibration.log_loss(each, y) for each in scaled])]
+    assert least < 0.9
+    assert calibration.fit_temperature(probabilities, y) == pytest.approx(least, rel=0.01)
+
+
 def test_calibration_error_and_brier_of_a_known_case():
     probabilities, y = np.array([[0.8, 0.2]] * 4), np.array([0, 0, 1, 1])
     metrics = calibration.calibration_metrics(probabilities, y)

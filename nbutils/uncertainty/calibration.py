@@ -34,14 +34,38 @@ def temperature_scale(probabilities: np.ndarray, temperature: float) -> np.ndarr
 
 
 def fit_temperature(probabilities: np.ndarray, y: np.ndarray) -> float:
-    """Return the temperature with the least log loss, for class numbers y (int, one an image)."""
+    """Return the temperature with the least log loss, for class numbers y (int, one an image).
+
+    One below 1 makes the model surer only as far as the images can tell: see `_lowest_temperature`.
+    """
     from scipy.optimize import minimize_scalar
 
     def loss(log_temperature: float) -> float:
         return log_loss(temperature_scale(probabilities, np.exp(log_temperature)), y)
 
-    result = minimize_scalar(loss, bounds=np.log(TEMPERATURES), method="bounded")
+    bounds = np.log([_lowest_temperature(probabilities, len(y)), TEMPERATURES[1]])
+    result = minimize_scalar(loss, bounds=bounds, method="bounded")
     return float(np.exp(result.x))
+
+
+def _lowest_temperature(probabilities: np.ndarray, images: int) -> float:
+    """Return the temperature, at most 1, below which confidence would exceed what images can tell.
+
+    The log loss of images without an error falls without end as the temperature does. The mean
+    confidence may therefore not exceed (images + 1) / (images + 2), the chance that the next image
+    is right if these all were, by Laplace's rule of succession. Platt (Advances in Large Margin
+    Classifiers, 1999) takes it as target of calibration for the same reason.
+    """
+    from scipy.optimize import brentq
+
+    def excess(temperature: float) -> float:
+        confidence = temperature_scale(probabilities, temperature).max(axis=1).mean()
+        return float(confidence - (images + 1) / (images + 2))
+
+    if excess(1) >= 0:
+        return 1.0
+    least = TEMPERATURES[0]
+    return brentq(excess, least, 1) if excess(least) > 0 else least
 
 
 def log_loss(probabilities: np.ndarray, y: np.ndarray) -> float:
