@@ -41,6 +41,7 @@ ERRORS = "errors.csv"
 CAM_SCORES, CAM_CLASSES, CAM_METHODS = "cam_scores.csv", "cam_classes.csv", "cam_methods.csv"
 DETECTION = "detection.json"
 EXPORT, BENCHMARK = "export.csv", "benchmark.csv"
+MEASURED = "measured.txt"  # names the models of a run that the tables beside it are of
 # of a batch inspection
 INSPECTION, INSPECTIONS, IMAGE_LIST = "inspection.json", "inspections.csv", "images.txt"
 DEFECTS = "defects.csv"
@@ -59,6 +60,10 @@ WRITTEN_BY = {
 STALE_AFTER_TRAINING = (  # describe the weights that were there before; the card finds a model
     MODEL_CARD, METRICS, PREDICTIONS, REVIEW, NOVELTY, DRIFT, LITERT_MODEL, LITERT_DIGEST, HISTORY,
     ERRORS, CAM_SCORES, CAM_CLASSES, CAM_METHODS, DETECTION, EXPORT, BENCHMARK,
+)  # fmt: skip
+STALE_IN_RUN = (  # the same in a folder beside the model's, where 07 to 09 measure it
+    "robustness.csv", "calibration.csv", "coverage.csv", "summary.csv", "novelty.csv",
+    "leave_one_class_out.csv", "drift_detection.csv", MEASURED,
 )  # fmt: skip
 
 MAX_JSON = 2**28  # bytes
@@ -222,11 +227,25 @@ def model_name(folder: Path) -> str:
 
 
 def discard_stale(model: Path) -> None:
-    """Remove from a model's folder what describes weights that are about to be replaced."""
-    for name in STALE_AFTER_TRAINING:
-        (model / name).unlink(missing_ok=True)
-    for figure in (model / "figures").glob("*.png"):
-        figure.unlink()
+    """Remove from a run what describes weights of a model that are about to be replaced."""
+    stale = {model: STALE_AFTER_TRAINING}
+    for listed in model.parent.glob(f"*/{MEASURED}"):
+        if model.name in listed.read_text(encoding="utf-8", errors="replace").splitlines():
+            stale[listed.parent] = STALE_IN_RUN
+    for folder, names in stale.items():
+        for file in [*(folder / "figures").glob("*.png"), *(folder / name for name in names)]:
+            file.unlink(missing_ok=True)
+
+
+def mark_measured(folder: Path, models: Iterable[Path]) -> None:
+    """Note in a folder of a run which models are measured there, for `discard_stale`.
+
+    Models of other runs are not noted: their training leaves this run as it is.
+    """
+    run = folder.resolve().parent
+    names = [model.name for model in models if model.resolve().parent == run]
+    with atomic_write(folder / MEASURED) as tmp:
+        tmp.write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
 
 
 def require(path: Path) -> Path:

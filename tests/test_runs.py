@@ -68,6 +68,27 @@ def test_models_are_found_by_run_and_name(outputs):
         runs.find_model("nowhere")
 
 
+def test_what_was_measured_with_a_model_goes_with_its_weights(outputs, tmp_path):
+    run = runs.create_run("mill")
+    model, other = (runs.create_model(run, name) for name in ("a", "b"))
+    elsewhere = runs.create_model(runs.create_run("yard"), "a")
+    for name, models in (("of_both", [model, other]), ("of_b", [other]), ("of_yard", [elsewhere])):
+        runs.mark_measured(run / name, models)
+        for file in (run / name / "summary.csv", run / name / "figures" / "curve.png"):
+            file.parent.mkdir(exist_ok=True)
+            file.touch()
+    record = run / "of_both" / runs.INSPECTIONS
+    record.touch()
+    runs.discard_stale(model)
+    left = {path.relative_to(run).as_posix() for path in run.rglob("*.*") if path.is_file()}
+    kept = ("summary.csv", "figures/curve.png", runs.MEASURED)
+    places = ("of_b", "of_yard")
+    assert left == {
+        "of_both/inspections.csv",
+        *(f"{place}/{name}" for place in places for name in kept),
+    }
+
+
 def test_the_models_that_ship_are_found_wherever_they_lie(outputs, tmp_path, monkeypatch):
     shipped = tmp_path / "_reference"
     (shipped / "m").mkdir(parents=True)
