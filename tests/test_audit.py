@@ -54,6 +54,7 @@ def test_audit_counts(table):
     clipped = {"clipped to their image": {"a.xml": 2}}
     copy.attrs = {
         "normal_classes": [],
+        "bit_depth": 12,
         "skipped": {"x.png": "x.png is empty"},
         "notes": [],
         "boxes": clipped,
@@ -64,6 +65,7 @@ def test_audit_counts(table):
     pairs = pd.DataFrame({"a": [0, 0], "b": [1, 2], "correlation": [1, 0.9]})
     facts = audit.summarize(copy, part, pairs)
     assert facts["images"] == 72
+    assert facts["bit_depth"] == 12
     assert facts["identical"] == [copy["path"][:2].tolist()]
     assert facts["second_class_by_class"] == {"crazing": 1}
     assert facts["without_box"] == 1

@@ -1,15 +1,22 @@
 """Sixteen bits in a file: what its tags, its values and the user say of the camera."""
 
 import io
+import json
+import shutil
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image, TiffImagePlugin
+from typer.testing import CliRunner
 
+from nbutils import cli, runs
+from nbutils.apps.session import Session
 from nbutils.data import bit_depth, datasets
 from nbutils.data.images import ImageError, common_bit_depth, decode
+from nbutils.inference.predictor import load_predictor
 from nbutils.runs import UserError
 
 
@@ -144,6 +151,7 @@ def test_a_set_has_the_bit_depth_of_its_camera(camera, gray):
     table = datasets.index_images(camera)
     assert len(table) == 12
     assert "16-bit files are read as of 12 bits" in table.attrs["layout"]
+    assert table.attrs["bit_depth"] == 12
     images = datasets.read_originals(table)
     assert abs(images[0].mean() - gray.mean()) < 2
 
@@ -157,3 +165,24 @@ def test_a_given_bit_depth_overrules_the_set(camera):
     table = datasets.index_images(camera, bits=14)
     assert "16-bit files" not in table.attrs["layout"]
     assert max(np.median(image) for image in datasets.read_originals(table)) < 64
+
+
+def test_a_model_reads_files_as_those_of_its_training(camera, tmp_path, outputs):
+    model = Path(shutil.copytree(runs.find_model(f"{runs.REFERENCE}/mobilenet_v2"), tmp_path / "m"))
+    one = camera / "bright" / "1.png"
+    with pytest.raises(ImageError, match="BIT_DEPTH"):
+        load_predictor(model).predict([one.read_bytes()])
+    card = runs.read_json(model / runs.MODEL_CARD)
+    (model / runs.MODEL_CARD).write_text(json.dumps(card | {"bit_depth": 14}))
+    predictor = load_predictor(model)
+    [expected] = predictor.predict([one.read_bytes()])
+    entry = Session(predictor).predict("1.png", one.read_bytes())
+    assert entry.prediction.novelty == expected.novelty
+    asked = [str(camera), "--model", str(model)]  # without a model's, it would be 12 bits
+    done = CliRunner().invoke(cli.app, ["predict", *asked, "--json"])
+    assert "12 bits" not in done.stderr
+    rows = {row["path"]: row for row in map(json.loads, done.stdout.splitlines())}
+    assert rows[str(one)]["novelty"] == pytest.approx(expected.novelty)
+    CliRunner().invoke(cli.app, ["inspect", *asked, "--workers", "1"])
+    facts = runs.read_json(outputs / "inspection_camera" / runs.INSPECTION)
+    assert facts["bit_depth"] == facts["read_as_bits"] == 14

@@ -91,6 +91,10 @@ def test_views_that_cannot_be(copy, value):
         {"image_size": [200]},
         {"image_size": [0, 200]},
         {"image_size": ["a", "b"]},
+        {"bit_depth": 7},
+        {"bit_depth": "12"},
+        {"bit_depth": 12.0},
+        {"bit_depth": [12]},
     ],
     ids=repr,
 )

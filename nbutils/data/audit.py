@@ -50,6 +50,7 @@ def summarize(table: pd.DataFrame, part: pd.Series, pairs: pd.DataFrame) -> dict
         "images_by_part": part.value_counts().to_dict(),
         "sizes": sizes.to_dict(),
         "normal_classes": table.attrs["normal_classes"],
+        "bit_depth": table.attrs["bit_depth"],
         "skipped": table.attrs["skipped"],
         "notes": table.attrs["notes"],
         "boxes": table.attrs["boxes"],

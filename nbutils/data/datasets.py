@@ -105,7 +105,8 @@ def index_images(
     One row an image, sorted by label and number: path (absolute), label, number, width, height
     (pixels), boxes (list of (label, xmin, ymin, xmax, ymax), pixels), sha256 (of the pixels).
     `attrs`: skipped (each file that could not be used -> the reason), notes (what was changed),
-    boxes (what was done to boxes -> file -> how many) and layout (what was understood, as text).
+    boxes (what was done to boxes -> file -> how many), bit_depth (that 16-bit files were read as)
+    and layout (what was understood, as text).
 
     Raises
     ------
@@ -133,7 +134,7 @@ def index_images(
         )
     readable = [entry for entry in known.entries if rows[entry.path]]
     table.attrs |= {"skipped": skipped, "notes": known.notes, "boxes": known.boxes}
-    table.attrs["normal_classes"] = list(known.normal_classes)
+    table.attrs |= {"normal_classes": list(known.normal_classes), "bit_depth": bits}
     table.attrs["layout"] = replace(known, entries=readable, ignored=skipped).describe()
     return table
 

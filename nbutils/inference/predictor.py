@@ -261,10 +261,11 @@ class Predictor:
         return self.fit(gray)
 
     def _is_large(self, gray: np.ndarray) -> bool:
-        """Tell whether an image is cut into windows: never if the scale of training is unknown."""
-        if self.image_size is None:
+        """Tell whether an image is cut into windows, or, at a given scale, completed to one."""
+        if self.image_size is None:  # the scale of training is unknown
             return False
-        return self.scale != 1 or windows.is_large(gray.shape, self.window)
+        is_part = self.scale != 1 and windows.is_small(gray.shape, self.window)
+        return is_part or windows.is_large(gray.shape, self.window)
 
     @property
     def window(self) -> tuple[int, int]:

@@ -114,6 +114,11 @@ def is_large(shape: Sequence[int], window: Sequence[int]) -> bool:
     return any(side > LARGE * usual for side, usual in zip(shape, window, strict=True))
 
 
+def is_small(shape: Sequence[int], window: Sequence[int]) -> bool:
+    """Tell whether an image is smaller than those of training, by as much."""
+    return any(LARGE * side < usual for side, usual in zip(shape, window, strict=True))
+
+
 def check_scale(scale: float, card: Mapping[str, Any]) -> float:
     """Return a scale; UserError if no camera has it, or the model's card knows no image size."""
     low, high = SCALES
