@@ -228,7 +228,7 @@ def model_name(folder: Path) -> str:
 
 def discard_stale(model: Path) -> None:
     """Remove from a run what describes weights of a model that are about to be replaced."""
-    stale = {model: STALE_AFTER_TRAINING}
+    stale: dict[Path, tuple[str, ...]] = {model: STALE_AFTER_TRAINING}
     for listed in model.parent.glob(f"*/{MEASURED}"):
         if model.name in listed.read_text(encoding="utf-8", errors="replace").splitlines():
             stale[listed.parent] = STALE_IN_RUN

@@ -5,8 +5,8 @@
 Files are SYNTHETIC drawings of 1 to 400 pixels a side as JPEG, PNG, BMP and TIFF, of 8 and 16 bits,
 gray and coloured; one in twenty is cut, changed, empty, or of another format than its name says.
 Prints what `steel inspect` makes of them, the time it takes, and the most memory that it holds in
-each tenth of the table and after it. Fails if a file has no row, or a whole one that is large enough
-no prediction.
+each tenth of the table and after it. Fails if a file has no row, or a whole one of enough pixels no
+prediction.
 """
 
 import argparse
@@ -128,10 +128,9 @@ def check(table: Path, whole: dict[str, bool]) -> list[str]:
     unreadable = rows.loc[rows["error"] != "", ["path", "error"]]
     missing, surplus = whole.keys() - set(rows["path"]), len(rows) - rows["path"].nunique()
     lost = unreadable[unreadable["path"].map(whole).fillna(False).astype(bool)]
-    broken = len(whole) - sum(whole.values())
-    print(
-        f"{len(rows)} rows of {len(whole)} files, {broken} broken or too small; {len(unreadable)} unreadable"
-    )
+    bad = len(whole) - sum(whole.values())
+    print(f"{len(rows)} rows of {len(whole)} files, {bad} of them broken or too small")
+    print(f"{len(unreadable)} unreadable")
     print(rows.loc[rows["error"] == "", "decision"].value_counts().to_dict())
     problems = {
         f"{len(missing)} without a row: {sorted(missing)[:3]}": missing,
@@ -165,7 +164,7 @@ def main() -> None:
         problems, memory = check(table, whole), by_tenths(looks)
     print(memory.to_string())
     print(*growth(memory), sep="\n")
-    sys.exit("; ".join(problems))
+    sys.exit("; ".join(problems) or 0)
 
 
 if __name__ == "__main__":
