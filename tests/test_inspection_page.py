@@ -1,5 +1,6 @@
 """The page of a batch inspection."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -199,6 +200,20 @@ def test_a_name_in_no_encoding_has_a_page(inspect, tmp_path):
     file = folder / runs.INSPECTIONS
     file.write_bytes(file.read_bytes().replace(b"doubtful.png", b"doubt\xff.png"))
     assert "no longer readable" in write(folder)
+
+
+@pytest.mark.parametrize("name", [b"bytes\xff.png", b"line\nbreak.png"])
+def test_a_name_that_the_table_cannot_hold_leads_to_its_image(name, gray, tmp_path):
+    place = tmp_path / os.fsdecode(b"shift\xfe")
+    place.mkdir()
+    file = place / os.fsdecode(name)
+    file.write_bytes(encode_png(gray))
+    folder = tmp_path / "inspection"
+    batch.inspect([str(place)], folder, f"{runs.REFERENCE}/mobilenet_v2", processes=1)
+    text = write(folder)
+    assert "Review queue (1)" in Page(text).text
+    assert "no longer readable" not in text
+    assert f'href="{file.as_uri()}"' in text
 
 
 def test_an_inspection_loads_neither_keras_nor_tables_nor_figures(inspect):

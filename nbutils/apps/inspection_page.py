@@ -1,7 +1,7 @@
 """The page of a batch inspection: one file that can be mailed."""
 
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,9 @@ from PIL import Image
 from nbutils import runs
 from nbutils.apps import html, pictures
 from nbutils.apps.inspection import Row, Summary, shares
+from nbutils.data import image_list
 from nbutils.data.images import ImageError, decode, read_file
+from nbutils.inference import resumption
 from nbutils.inference.predictor import SEPARATOR, Prediction, Predictor, load_predictor
 
 PAGE = "inspection.html"
@@ -44,7 +46,7 @@ def write(folder: Path, summary: Summary) -> Path:
         findings=findings,
         classes=list(shares(summary.counts)),
         changes=_changes(summary),
-        cards=_cards(summary.queue, _predictor(facts), bits),
+        cards=_cards(_placed(summary.queue, folder), _predictor(facts), bits),
         colors=pictures.legend(),
         table=runs.INSPECTIONS,
     )  # fmt: skip
@@ -73,32 +75,42 @@ def _changes(summary: Summary) -> dict[str, Any] | None:
     return {"bars": bars, "limit": limit, "at": 100 * limit / reach}
 
 
+def _placed(queue: Sequence[Row], folder: Path) -> Iterator[tuple[Row, str]]:
+    """Give rows with the paths of their images, some of which the table cannot hold as they are."""
+    paths = {row["path"]: row["path"] for row in queue}
+    odd, listed = {path for path in paths if not Path(path).exists()}, folder / runs.IMAGE_LIST
+    if odd and listed.exists():
+        known = ((resumption.cell(path), path) for path in image_list.read_list(listed, 0))
+        paths |= {shown: path for shown, path in known if shown in odd}
+    return ((row, paths[row["path"]]) for row in queue)
+
+
 def _cards(
-    queue: Iterable[Row], predictor: Predictor | None, bits: int | None
+    queue: Iterable[tuple[Row, str]], predictor: Predictor | None, bits: int | None
 ) -> Iterator[dict[str, Any]]:
     """Give what the page shows of each row; one image is in memory at a time."""
-    for row in queue:
+    for row, path in queue:
         try:
-            gray = decode(read_file(row["path"]), row["path"], bits)
+            gray = decode(read_file(path), path, bits)
         except ImageError as error:
-            yield _facts(row) | {"error": f"no longer readable: {error}"}
+            yield _facts(row, path) | {"error": f"no longer readable: {error}"}
             continue
         prediction = predictor.predict_image(gray) if predictor else None
         if prediction and prediction.defect_map is None and not prediction.defects:
             predictor = None  # of a model that says nothing of where
-        yield _facts(row) | _picture(gray, prediction)
+        yield _facts(row, path) | _picture(gray, prediction)
 
 
-def _facts(row: Row) -> dict[str, Any]:
-    """Return a row in the terms of the page."""
+def _facts(row: Row, path: str) -> dict[str, Any]:
+    """Return a row in the terms of the page, with a link to the image's path."""
     probabilities = {name[2:]: value for name, value in row.items() if name.startswith("p_")}
     first, *others = sorted(probabilities.items(), key=lambda item: -item[1])
-    path = Path(row["path"]).absolute()
+    named = Path(row["path"]).absolute()
     return {
         **row,
-        "name": path.name,
-        "folder": str(path.parent),
-        "link": path.as_uri(),
+        "name": named.name,
+        "folder": str(named.parent),
+        "link": Path(path).absolute().as_uri(),
         "why": [reason for reason in row["reasons"].split(SEPARATOR) if reason],
         "top": [first, *(pair for pair in others[: TOP - 1] if pair[1] >= SMALL)],
     }
