@@ -3,7 +3,7 @@ import pytest
 
 from nbutils.data import cells
 from nbutils.inference import defects
-from nbutils.models import defect_head, networks, training
+from nbutils.models import batches, defect_head, networks, training
 from nbutils.runtime import keras
 
 SIZE, GRID = 32, 4
@@ -93,7 +93,7 @@ def test_the_head_learns_alone_where_the_defects_are(network):
     before = [weight.numpy() for weight in classifier.weights]
     trains = [layer.trainable for layer in network.layers]
     samples = cells.Samples(images, y, boxes)
-    batches = training.boxes_dataset(samples, 2, GRID, SETTINGS)
+    drawn = batches.boxes_dataset(samples, 2, GRID, SETTINGS)
     _, target, shares = cells.augment(samples, np.arange(32), np.arange(32), 2, GRID, 0.0, 0.0)
 
     def loss():
@@ -101,7 +101,7 @@ def test_the_head_learns_alone_where_the_defects_are(network):
         return float(defect_head.cell_loss(network.predict(turned, verbose=0)[1], target, shares))
 
     untrained = loss()
-    defect_head.train(trainer, batches, epochs=20)
+    defect_head.train(trainer, drawn, epochs=20)
     assert loss() < 0.99 * untrained
     assert [layer.trainable for layer in network.layers] == trains
     for weight, value in zip(classifier.weights, before, strict=True):
@@ -111,7 +111,7 @@ def test_the_head_learns_alone_where_the_defects_are(network):
 def test_class_and_cells_learn_together(network, tmp_path):
     images, y, boxes = bright_squares()
     trainer = defect_head.DefectTrainer(network, 1.0)
-    optimizer = training.make_optimizer(SETTINGS, len(y))
+    optimizer = training.make_optimizer(SETTINGS)
     trainer.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
     history = training.fit(trainer, (images, y), (images, y), tmp_path, SETTINGS, boxes)
     assert history["loss"].iloc[-1] < history["loss"].iloc[0]

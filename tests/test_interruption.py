@@ -42,7 +42,7 @@ def fit(arrays, folder):
     training.set_seeds(0)
     model = tiny_cnn()
     model.compile(
-        optimizer=training.make_optimizer(SETTINGS, len(arrays[1])),
+        optimizer=training.make_optimizer(SETTINGS),
         loss="sparse_categorical_crossentropy",
         metrics=["accuracy"],
         jit_compile=False,

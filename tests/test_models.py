@@ -6,7 +6,7 @@ import pytest
 
 from nbutils import runs
 from nbutils.data.images import symmetries
-from nbutils.models import layers, lbp_svm, networks, training
+from nbutils.models import batches, layers, lbp_svm, networks, training
 from nbutils.runs import UserError
 from nbutils.runtime import keras
 
@@ -46,7 +46,7 @@ def fit(arrays, folder, model=None, train=None, **changes):
     settings = SETTINGS | changes
     model = model or small_network()
     model.compile(
-        optimizer=training.make_optimizer(settings, len(arrays[1])),
+        optimizer=training.make_optimizer(settings),
         loss="sparse_categorical_crossentropy",
         metrics=["accuracy"],
         jit_compile=False,
@@ -218,14 +218,14 @@ def test_training_is_not_resumed_with_other_images(arrays, tmp_path, monkeypatch
 def test_training_corrupts_anew_each_epoch_and_validates_on_both(arrays, tmp_path):
     epochs = []
     settings = SETTINGS | {"corruption": 1.0}
-    rows = training.training_dataset(arrays, settings)
+    rows = batches.training_dataset(arrays, settings)
     for _ in range(2):
         epochs.append({image.tobytes() for images, _ in rows for image in images.numpy()})
     assert epochs[0] != epochs[1]
-    firsts = [next(iter(training.training_dataset(arrays, settings)))[0] for _ in range(2)]
+    firsts = [next(iter(batches.training_dataset(arrays, settings)))[0] for _ in range(2)]
     assert np.array_equal(*firsts)
-    batches = [images for images, _ in training.validation_dataset(arrays, settings)]
-    validation = np.concatenate(batches)
+    validation = batches.validation_dataset(arrays, settings)
+    validation = np.concatenate([images for images, _ in validation])
     assert len(validation) == 2 * len(arrays[0])
     assert np.array_equal(validation[: len(arrays[0])], arrays[0])
     assert not np.array_equal(validation[len(arrays[0]) :], arrays[0])

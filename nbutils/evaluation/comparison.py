@@ -198,7 +198,7 @@ def _train(rows: pd.DataFrame, folder: Path, seed: int) -> Predictor:
     model = networks.custom_cnn(len(classes), seed, size)
     settings = training.recipe(networks.CUSTOM_CNN, seed=seed)
     model.compile(
-        optimizer=training.make_optimizer(settings, len(train[1])),
+        optimizer=training.make_optimizer(settings),
         loss="sparse_categorical_crossentropy",
         metrics=["accuracy"],
     )

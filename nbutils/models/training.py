@@ -4,7 +4,6 @@ import hashlib
 import platform
 import shutil
 from contextlib import ExitStack
-from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -12,10 +11,8 @@ import numpy as np
 import pandas as pd
 
 from nbutils import disk, runs
-from nbutils.data import cells
 from nbutils.data.cells import Samples
-from nbutils.data.corruptions import random_corruption
-from nbutils.models import defect_head, resuming
+from nbutils.models import batches, defect_head, resuming
 from nbutils.models.defect_head import DefectTrainer
 from nbutils.models.history import Arrays, HistoryCheckpoint
 from nbutils.models.history import best_epoch as best_epoch
@@ -90,121 +87,49 @@ def set_seeds(seed: int) -> None:
     keras.utils.set_random_seed(seed)
 
 
-def training_dataset(
-    arrays: Arrays, settings: dict, draws: EpochDraws | None = None
-) -> tf.data.Dataset:
-    """Batch training images in a new order each epoch, newly corrupted.
-
-    Parameters
-    ----------
-    arrays
-        As `Arrays`.
-    settings
-        `batch_size`, `seed`, and `corruption`: strength, as `random_corruption` takes it.
-    draws
-        Of the first epoch by default.
-    """
-    draws = draws or EpochDraws(len(arrays[1]), settings)
-    with tf.device("CPU"):
-        images, y = (tf.constant(values) for values in arrays)
-    rows = draws.dataset().map(
-        lambda chosen, seeds: ((tf.gather(images, chosen), tf.gather(y, chosen)), seeds)
-    )
-    if settings["corruption"]:
-        rows = rows.map(
-            lambda rows, seeds: (_corrupt_batch(rows, seeds, settings["corruption"]), seeds),
-            tf.data.AUTOTUNE,
-        )
-    return rows.map(lambda rows, seeds: rows).prefetch(tf.data.AUTOTUNE)
-
-
-def boxes_dataset(
-    samples: Samples, n_classes: int, grid: int, settings: dict, draws: EpochDraws | None = None
-) -> tf.data.Dataset:
-    """Batch training images with the cells of their boxes, in a new order each epoch.
-
-    Parameters
-    ----------
-    samples
-        Images with their boxes.
-    n_classes, grid
-        As `cells.augment` takes them.
-    settings
-        Those of `training_dataset`, `mosaics` and `outliers`.
-    draws
-        Of the first epoch by default.
-
-    Returns
-    -------
-    Batches of ((images, cells), shares of the classes), as `cells.augment` draws them.
-    """
-    draws = draws or EpochDraws(len(samples.y), settings)
-    rates = tuple(settings[key] for key in ("corruption", "mosaics", "outliers"))
-    drawn = partial(_augment, samples, n_classes, grid, rates)
-    return draws.dataset().map(drawn, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
-
-
-def _augment(samples: Samples, n_classes: int, grid: int, rates: tuple[float, ...], *drawn):
-    """Run `cells.augment` within a graph."""
-    images, target, shares = tf.numpy_function(
-        lambda chosen, seeds: cells.augment(
-            samples, chosen, seeds[: len(chosen)], n_classes, grid, *rates
-        ),
-        drawn,
-        (tf.float32, tf.float32, tf.float32),
-    )
-    images = tf.ensure_shape(images, (None, *samples.images.shape[1:]))
-    target = tf.ensure_shape(target, (None, grid, grid, cells.channels(n_classes)))
-    return (images, target), tf.ensure_shape(shares, (None, n_classes))
-
-
-def validation_dataset(validation: Arrays, settings: dict) -> tf.data.Dataset:
-    """Batch validation images, and a corrupted copy of each where training corrupts.
-
-    Settings are those of `training_dataset`. The copies are the same in each epoch.
-    """
-    images, y = validation
-    if settings["corruption"]:
-        seeds = np.arange(len(images)) + 1_000_000 * (1 + settings["seed"])
-        corrupted = random_corruption(images, seeds, settings["corruption"])
-        images, y = np.concatenate([images, corrupted]), np.concatenate([y, y])
-    rows = tf.data.Dataset.from_tensor_slices((images, y))
-    return rows.batch(settings["batch_size"]).prefetch(tf.data.AUTOTUNE)
-
-
-def _corrupt_batch(rows: tuple, seeds: tf.Tensor, strength: float) -> tuple:
-    """Corrupt the images of a batch, and leave class numbers as they are."""
-    images, y = rows
-    corrupted = tf.numpy_function(
-        lambda images, seeds: random_corruption(images, seeds[: len(images)], strength),
-        (images, seeds),
-        tf.uint8,
-    )
-    return tf.ensure_shape(corrupted, images.shape), y
-
-
-def make_optimizer(settings: dict, n_images: int) -> keras.optimizers.Optimizer:
-    """Build AdamW whose learning rate warms up for two epochs and then falls as a cosine to zero.
+def make_optimizer(settings: dict) -> keras.optimizers.Optimizer:
+    """Build AdamW; `fit` sets its learning rate before each step.
 
     Parameters
     ----------
     settings
-        `epochs`, `batch_size`, `learning_rate` (the peak) and `weight_decay`; with `head`, steps
-        are clipped to `MAX_GRADIENT_NORM`, so that none throws trained weights away.
+        `learning_rate` (the peak) and `weight_decay`; with `head`, steps are clipped to
+        `MAX_GRADIENT_NORM`, so that none throws trained weights away.
+    """
+    clipnorm = MAX_GRADIENT_NORM if settings["head"] else None
+    return keras.optimizers.AdamW(
+        settings["learning_rate"], weight_decay=settings["weight_decay"], clipnorm=clipnorm
+    )
+
+
+class LearningRate(keras.callbacks.Callback):
+    """Warms up for two epochs, and then falls as a cosine to zero, step by step.
+
+    An optimizer that is given the schedule itself evaluates it for each weight, and the graph of
+    those takes half a minute to build.
+
+    Parameters
+    ----------
+    settings
+        `epochs`, `batch_size` and `learning_rate` (the peak).
     n_images
         Of the training part.
     """
-    steps = -(-n_images // settings["batch_size"])
-    schedule = keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=settings["learning_rate"] / 10,
-        decay_steps=max((settings["epochs"] - 2) * steps, 1),
-        warmup_target=settings["learning_rate"],
-        warmup_steps=2 * steps,
-    )
-    clipnorm = MAX_GRADIENT_NORM if settings["head"] else None
-    return keras.optimizers.AdamW(
-        schedule, weight_decay=settings["weight_decay"], clipnorm=clipnorm
-    )
+
+    def __init__(self, settings: dict, n_images: int):
+        super().__init__()
+        steps = -(-n_images // settings["batch_size"])
+        self.schedule = keras.optimizers.schedules.CosineDecay(
+            initial_learning_rate=settings["learning_rate"] / 10,
+            decay_steps=max((settings["epochs"] - 2) * steps, 1),
+            warmup_target=settings["learning_rate"],
+            warmup_steps=2 * steps,
+        )
+
+    def on_train_batch_begin(self, batch, logs=None):
+        """Set the rate of the step."""
+        optimizer = self.model.optimizer
+        optimizer.learning_rate = self.schedule(optimizer.iterations)
 
 
 def fit(
@@ -270,25 +195,30 @@ def _fit(
     clean = validation if settings["corruption"] else None
     checkpoint = HistoryCheckpoint(network, clean, state, settings, draws)
     done = checkpoint.resume(trainer)
-    validation_batches = validation_dataset(validation, settings)
+    validation_batches = batches.validation_dataset(validation, settings)
     if isinstance(trainer, DefectTrainer):
         samples = Samples(*train, boxes or [], normal)
-        batches = boxes_dataset(samples, trainer.n_classes, trainer.grid, settings, draws)
+        drawn = batches.boxes_dataset(samples, trainer.n_classes, trainer.grid, settings, draws)
         if settings["head_epochs"] and not done:
-            defect_head.train(trainer, batches, settings["head_epochs"])
+            defect_head.train(trainer, drawn, settings["head_epochs"])
     else:
-        batches = training_dataset(train, settings, draws)
+        drawn = batches.training_dataset(train, settings, draws)
     if settings["head"]:
         checkpoint.evaluate_initial(trainer, validation_batches)
     if not checkpoint.is_over():
         curves = state.parent / "tensorboard"
+        rate = LearningRate(settings, len(train[1]))
         with resuming.curve_errors(curves):
             trainer.fit(
-                batches,
+                drawn,
                 validation_data=validation_batches,
                 initial_epoch=done,
                 epochs=settings["epochs"],
-                callbacks=[checkpoint, keras.callbacks.TensorBoard(curves, write_graph=False)],
+                callbacks=[
+                    rate,
+                    checkpoint,
+                    keras.callbacks.TensorBoard(curves, write_graph=False),
+                ],
                 shuffle=False,  # the data set shuffles
                 verbose=0,
             )
