@@ -206,6 +206,7 @@ def _fit(
     if settings["head"]:
         checkpoint.evaluate_initial(trainer, validation_batches)
     if not checkpoint.is_over():
+        _build_state(trainer, network)
         curves = state.parent / "tensorboard"
         rate = LearningRate(settings, len(train[1]))
         with resuming.curve_errors(curves):
@@ -225,6 +226,14 @@ def _fit(
     elif done:
         print(f"the training of {done} epochs was over, but for its saving", flush=True)
     return checkpoint.load_best()
+
+
+def _build_state(trainer: keras.Model, network: keras.Model) -> None:
+    """Make the variables of optimizer and metrics: a step that makes some is built twice."""
+    trainer.optimizer.build(trainer.trainable_variables)
+    n_classes = network.outputs[0].shape[-1]
+    trainer.compute_metrics(None, np.zeros(1, int), np.full((1, n_classes), 1 / n_classes))
+    trainer.reset_metrics()
 
 
 def save_model(model: keras.Model, card: dict, folder: Path) -> None:
