@@ -93,13 +93,13 @@ def fit_policy(predictor, split, folder):
         temperature,
         conformal.conformal_thresholds(calibrated, validation_y),
         review.optimal_threshold(curve),
-        float(np.quantile(distances, 1 - costs.false_alarm_rate)),
+        float(np.quantile(distances.min(axis=1), 1 - costs.false_alarm_rate)),
     )
     review.ReviewPolicy(thresholds, novelty.fit_gaussians(embeddings, y)).save(folder)
     statistics = np.array([image_statistics(image) for image in images])
     confidence = calibration.temperature_scale(probabilities, temperature).max(axis=1)
     drift.fit_reference(
-        statistics, embeddings, distances, confidence, y, predictor.classes, seed=0
+        statistics, embeddings, distances.min(axis=1), confidence, y, predictor.classes, seed=0
     ).save(folder)
 
 

@@ -48,7 +48,7 @@ def reference(predictor):
     return drift.fit_reference(
         np.array([image_statistics(image) for image in images]),
         embeddings,
-        novelty.held_out_distances(embeddings, y),
+        novelty.held_out_distances(embeddings, y).min(axis=1),
         probabilities.max(axis=1),
         y,
         predictor.classes,

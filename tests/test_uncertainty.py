@@ -43,6 +43,25 @@ def test_the_temperature_undoes_overconfidence():
     assert after["log_loss"] < before["log_loss"]
 
 
+def test_distances_to_the_classes_are_weighed_with_the_network():
+    doubtful, distances = np.array([[0.6, 0.4, 0.0]]), np.array([[2.0, 1.0, 1.0]])
+    weighed = calibration.weigh_by_distance(doubtful, distances, 1.0)
+    expected = np.array([0.6 * np.exp(-1), 0.4, 0.0])
+    assert weighed[0] == pytest.approx(expected / expected.sum(), abs=1e-9)
+    assert calibration.weigh_by_distance(doubtful, distances, 0.0) == pytest.approx(doubtful)
+
+
+def test_the_weight_of_distances_is_theirs_to_earn():
+    _, honest, y = drawn(600, 1.0)
+    telling = 1.0 + (np.arange(3) != y[:, np.newaxis]) + RNG.normal(0, 0.5, honest.shape)
+    weight = calibration.fit_distance_weight(honest, telling, y)
+    weighed = calibration.weigh_by_distance(honest, telling, weight)
+    assert weight > 1
+    assert calibration.log_loss(weighed, y) < 0.7 * calibration.log_loss(honest, y)
+    noise = RNG.normal(1, 0.5, honest.shape)
+    assert calibration.fit_distance_weight(honest, noise, y) < 0.5
+
+
 @pytest.mark.parametrize("images", [20, 500])
 def test_images_without_an_error_make_a_model_no_surer_than_they_can_tell(images):
     y = RNG.integers(3, size=images)
@@ -146,7 +165,7 @@ def test_distances_are_one_for_known_and_more_for_novel_embeddings():
 def test_held_out_distances_are_not_those_to_an_image_itself():
     embeddings, y = RNG.normal(size=(60, 8)), np.repeat([0, 1], 30)
     fitted = novelty.fit_gaussians(embeddings, y).distances(embeddings)
-    assert novelty.held_out_distances(embeddings, y).mean() > fitted.mean()
+    assert novelty.held_out_distances(embeddings, y).min(axis=1).mean() > fitted.mean()
 
 
 @pytest.fixture
@@ -154,6 +173,15 @@ def policy():
     """A policy for two classes whose embeddings lie at 0 and 10."""
     gaussians = ClassGaussians(np.float32([[0], [10]]), np.float32([[[1]], [[1]]]))
     return ReviewPolicy(Thresholds(1.0, {"90": 0.4, "95": 0.2, "99": 0.0}, 0.75, 2.0), gaussians)
+
+
+def test_an_answer_is_sure_where_network_and_distance_agree(policy):
+    weighing = replace(policy, thresholds=replace(policy.thresholds, distance_weight=0.2))
+    near_first, near_second = np.float32([[0], [10]])
+    surer = weighing.assess(np.array([[0.8, 0.2]]), near_first[np.newaxis]).probabilities
+    torn = weighing.assess(np.array([[0.8, 0.2]]), near_second[np.newaxis]).probabilities
+    assert surer[0, 0] > 0.9
+    assert torn[0, 0] < 0.5
 
 
 def test_reasons_are_given_in_words(policy):
@@ -215,8 +243,8 @@ def test_copies_of_an_image_are_held_out_with_it():
     y = np.repeat([0, 1], 40)
     clean = rng.normal(size=(80, 4)) + 5 * y[:, np.newaxis]
     corrupted = clean + rng.normal(3, 1, size=(80, 4))  # all shifted the same way
-    alone = novelty.held_out_distances(clean, y)
-    together = novelty.held_out_distances(np.concatenate([clean, corrupted]), y)
+    alone = novelty.held_out_distances(clean, y).min(axis=1)
+    together = novelty.held_out_distances(np.concatenate([clean, corrupted]), y).min(axis=1)
     assert together.shape == (160,)
     shifted = novelty.fit_gaussians(clean, y).distances(corrupted)
     assert np.median(shifted) > 2 * np.median(alone)

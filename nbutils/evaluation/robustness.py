@@ -198,7 +198,8 @@ def _corrupt(gray: np.ndarray, cell: Cell, seed: tuple[int, int]) -> np.ndarray:
 
 
 def _forward(predictor: Predictor, grays: Sequence[np.ndarray], facts: dict) -> pd.DataFrame:
-    """Return a model's outputs for the images of a cell."""
+    """Return a model's outputs for the images of a cell, before the temperature."""
+    assert predictor.policy is not None
     outputs = predictor.forward(map(predictor.fit, grays))
     predictions = predictor.to_predictions(outputs)
     facts = facts | {
@@ -206,7 +207,8 @@ def _forward(predictor: Predictor, grays: Sequence[np.ndarray], facts: dict) -> 
         "novelty": [prediction.novelty for prediction in predictions],
     }
     columns = [f"p_{label}" for label in predictor.classes]
-    probabilities = pd.DataFrame(outputs.probabilities, columns=columns)
+    weighed = predictor.policy.weigh(outputs.probabilities, outputs.embeddings)
+    probabilities = pd.DataFrame(weighed, columns=columns)
     return _with_integers(pd.DataFrame(facts).join(probabilities))
 
 

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
 N_BINS = 15  # of equal width in confidence
 TEMPERATURES = (0.05, 20.0)  # searched between
+MAX_DISTANCE_WEIGHT = 20.0  # searched up to
 EPSILON = 1e-12  # least probability that logarithms see
 
 
@@ -31,6 +32,47 @@ def temperature_scale(probabilities: np.ndarray, temperature: float) -> np.ndarr
     logits = np.log(np.maximum(probabilities, EPSILON)) / temperature
     scaled = np.exp(logits - logits.max(axis=1, keepdims=True))
     return scaled / scaled.sum(axis=1, keepdims=True)
+
+
+def weigh_by_distance(
+    probabilities: np.ndarray, distances: np.ndarray, weight: float
+) -> np.ndarray:
+    """Lower the probability of classes whose training images are far from an image.
+
+    The weight times the distance is taken off each logit. Network and distances, two opinions on
+    the class, are thus multiplied (products of experts: Hinton, Neural Computation 2002).
+
+    Parameters
+    ----------
+    probabilities
+        Shape (images, classes), rows of sum 1.
+    distances
+        To each class, as `ClassGaussians.class_distances` returns them, of the same shape.
+    weight
+        0 or more; 0 leaves the probabilities as they are.
+
+    Returns
+    -------
+    float array of the same shape, rows of sum 1.
+    """
+    logits = np.log(np.maximum(probabilities, EPSILON)) - weight * distances
+    weighed = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return weighed / weighed.sum(axis=1, keepdims=True)
+
+
+def fit_distance_weight(probabilities: np.ndarray, distances: np.ndarray, y: np.ndarray) -> float:
+    """Return the weight of `weigh_by_distance` with the least log loss, each at its temperature.
+
+    Distances are to Gaussians that were fitted without these images; y are class numbers (int).
+    """
+    from scipy.optimize import minimize_scalar
+
+    def loss(weight: float) -> float:
+        weighed = weigh_by_distance(probabilities, distances, weight)
+        return log_loss(temperature_scale(weighed, fit_temperature(weighed, y)), y)
+
+    result = minimize_scalar(loss, bounds=(0, MAX_DISTANCE_WEIGHT), method="bounded")
+    return float(result.x) if result.fun < loss(0) else 0.0
 
 
 def fit_temperature(probabilities: np.ndarray, y: np.ndarray) -> float:

@@ -99,7 +99,7 @@ def fit_reference(
     embeddings
         Of the same images: (images, dimensions).
     novelty
-        Their `novelty.held_out_distances`.
+        Their `novelty.held_out_distances`, to the nearest class.
     confidence
         Calibrated, in [0, 1].
     y, classes

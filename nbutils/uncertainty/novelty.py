@@ -16,18 +16,21 @@ class ClassGaussians:
     centers: np.ndarray  # float32 (classes, dimensions)
     whitening: np.ndarray  # float32 (classes, dimensions, dimensions)
 
-    def distances(self, embeddings: np.ndarray) -> np.ndarray:
-        """Return how far embeddings (images, dimensions) are from the nearest class.
+    def class_distances(self, embeddings: np.ndarray) -> np.ndarray:
+        """Return how far embeddings (images, dimensions) are from each class.
 
         That is the Mahalanobis distance over the root of the dimensions: about 1 for images like
-        those it was fitted to. Shape (images,).
+        those of the class. Shape (images, classes).
         """
         classes, dimensions = self.centers.shape
         with _blas().limit(limits=1, user_api="blas"):  # more would wait for one another
             whitened = embeddings @ self._joined_whitening - self._whitened_centers
         parts = whitened.reshape(-1, classes, dimensions)
-        squared = np.einsum("ncd,ncd->nc", parts, parts)
-        return np.sqrt(squared.min(axis=1) / dimensions)
+        return np.sqrt(np.einsum("ncd,ncd->nc", parts, parts) / dimensions)
+
+    def distances(self, embeddings: np.ndarray) -> np.ndarray:
+        """Return how far embeddings are from the nearest class: shape (images,)."""
+        return self.class_distances(embeddings).min(axis=1)
 
     @cached_property
     def _joined_whitening(self) -> np.ndarray:
@@ -68,7 +71,7 @@ def fit_gaussians(embeddings: np.ndarray, y: np.ndarray) -> ClassGaussians:
 
 
 def held_out_distances(embeddings: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Return how far each image is from the others, consecutive images held out together.
+    """Return how far each image is from each class, consecutive images held out together.
 
     Parameters
     ----------
@@ -81,20 +84,20 @@ def held_out_distances(embeddings: np.ndarray, y: np.ndarray) -> np.ndarray:
 
     Returns
     -------
-    float array (embeddings,).
+    float array (embeddings, classes), as of `ClassGaussians.class_distances`.
     """
     from sklearn.model_selection import StratifiedKFold
 
     copies = len(embeddings) // len(y)
-    distances = np.empty((copies, len(y)))
+    distances = np.empty((copies, len(y), len(np.unique(y))))
     of_copy = embeddings.reshape(copies, len(y), -1)
     folds = StratifiedKFold(min(N_FOLDS, np.bincount(y).min()))
     for others, held_out in folds.split(y, y):
         known = of_copy[:, others].reshape(copies * len(others), -1)
         gaussians = fit_gaussians(known, np.tile(y[others], copies))
         for copy, values in zip(of_copy, distances, strict=True):
-            values[held_out] = gaussians.distances(copy[held_out])
-    return distances.ravel()
+            values[held_out] = gaussians.class_distances(copy[held_out])
+    return distances.reshape(len(embeddings), -1)
 
 
 @cache

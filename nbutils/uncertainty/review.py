@@ -10,7 +10,12 @@ import numpy as np
 from nbutils import runs
 from nbutils.artefacts import damaged, read_arrays, read_number
 from nbutils.runs import UserError
-from nbutils.uncertainty.calibration import EPSILON, temperature_scale
+from nbutils.uncertainty.calibration import (
+    EPSILON,
+    MAX_DISTANCE_WEIGHT,
+    temperature_scale,
+    weigh_by_distance,
+)
 from nbutils.uncertainty.conformal import DEFAULT_COVERAGE, prediction_sets
 from nbutils.uncertainty.drift import IMAGE_STATISTICS
 from nbutils.uncertainty.novelty import ClassGaussians
@@ -33,6 +38,7 @@ class Thresholds:
     confidence: float  # below it, a person reviews
     novelty: float  # above it, a person reviews
     quality: dict[str, list[float]] = field(default_factory=dict)  # lowest and highest in training
+    distance_weight: float = 0.0  # of the distances to the classes, beside the network's logits
 
 
 @dataclass(frozen=True)
@@ -80,14 +86,21 @@ class ReviewPolicy:
 
     def assess(self, probabilities: np.ndarray, embeddings: np.ndarray) -> Assessment:
         """Calibrate a network's output (`Predictor.forward`) and find reasons to review it."""
-        calibrated = temperature_scale(probabilities, self.thresholds.temperature)
-        novelty = self.gaussians.distances(embeddings)
+        distances = self.gaussians.class_distances(embeddings)
+        weighed = weigh_by_distance(probabilities, distances, self.thresholds.distance_weight)
+        calibrated = temperature_scale(weighed, self.thresholds.temperature)
+        novelty = distances.min(axis=1)
         sets = prediction_sets(calibrated, self.thresholds.conformal[DEFAULT_COVERAGE])
         confidence = calibrated.max(axis=1)
         is_novel = ~(novelty <= self.thresholds.novelty)
         risk = np.where(is_novel | ~np.isfinite(confidence), 1.0, 1 - confidence)
         reasons = [self._reasons(*pair) for pair in zip(confidence, novelty, strict=True)]
         return Assessment(calibrated, novelty, sets, is_novel, risk, reasons)
+
+    def weigh(self, probabilities: np.ndarray, embeddings: np.ndarray) -> np.ndarray:
+        """Return the probabilities that the temperature calibrates, (images, classes)."""
+        distances = self.gaussians.class_distances(embeddings)
+        return weigh_by_distance(probabilities, distances, self.thresholds.distance_weight)
 
     def describe_quality(self, statistics: Iterable[float]) -> tuple[str, ...]:
         """Say what is wrong with a picture, by its `drift.IMAGE_STATISTICS`; empty if nothing."""
@@ -132,6 +145,7 @@ def load_policy(model: Path) -> ReviewPolicy | None:
     if not file.exists():
         return None
     settings = runs.read_json(file)
+    settings = {"distance_weight": 0.0} | settings
     conformal = settings.get("conformal")
     if not isinstance(conformal, dict) or DEFAULT_COVERAGE not in conformal:
         raise damaged(file, f"conformal lacks the coverage {DEFAULT_COVERAGE}")
@@ -141,6 +155,7 @@ def load_policy(model: Path) -> ReviewPolicy | None:
         read_number(settings, "confidence", 0, ACCEPT_NONE, file),
         read_number(settings, "novelty", 0, LARGE, file),
         _read_quality(settings.get("quality", {}), file),
+        read_number(settings, "distance_weight", 0, MAX_DISTANCE_WEIGHT, file),
     )
     arrays = read_arrays(model / runs.NOVELTY, {"centers": "cd", "whitening": "cdd"})
     gaussians = ClassGaussians(
