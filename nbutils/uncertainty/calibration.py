@@ -1,5 +1,6 @@
 """Do probabilities mean what they say? Temperature, calibration error, reliability."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -61,53 +62,62 @@ def weigh_by_distance(
 
 
 def fit_distance_weight(probabilities: np.ndarray, distances: np.ndarray, y: np.ndarray) -> float:
-    """Return the weight of `weigh_by_distance` with the least log loss, each at its temperature.
+    """Return the weight of `weigh_by_distance` with the least log loss.
 
-    Distances are to Gaussians that were fitted without these images; y are class numbers (int).
+    It makes the model surer only as far as the images can tell: see `_reach`. Distances are to
+    Gaussians that were fitted without these images; y are class numbers (int).
     """
     from scipy.optimize import minimize_scalar
 
-    def loss(weight: float) -> float:
-        weighed = weigh_by_distance(probabilities, distances, weight)
-        return log_loss(temperature_scale(weighed, fit_temperature(weighed, y)), y)
+    def weighed(weight: float) -> np.ndarray:
+        return weigh_by_distance(probabilities, distances, weight)
 
-    result = minimize_scalar(loss, bounds=(0, MAX_DISTANCE_WEIGHT), method="bounded")
+    def loss(weight: float) -> float:
+        return log_loss(weighed(weight), y)
+
+    most = _reach(weighed, len(y), 0, MAX_DISTANCE_WEIGHT)
+    result = minimize_scalar(loss, bounds=(0, most), method="bounded")
     return float(result.x) if result.fun < loss(0) else 0.0
 
 
 def fit_temperature(probabilities: np.ndarray, y: np.ndarray) -> float:
     """Return the temperature with the least log loss, for class numbers y (int, one an image).
 
-    One below 1 makes the model surer only as far as the images can tell: see `_lowest_temperature`.
+    One below 1 makes the model surer only as far as the images can tell: see `_reach`.
     """
     from scipy.optimize import minimize_scalar
 
-    def loss(log_temperature: float) -> float:
-        return log_loss(temperature_scale(probabilities, np.exp(log_temperature)), y)
+    def scaled(temperature: float) -> np.ndarray:
+        return temperature_scale(probabilities, temperature)
 
-    bounds = np.log([_lowest_temperature(probabilities, len(y)), TEMPERATURES[1]])
+    def loss(log_temperature: float) -> float:
+        return log_loss(scaled(np.exp(log_temperature)), y)
+
+    lowest, highest = TEMPERATURES
+    bounds = np.log([_reach(scaled, len(y), 1, lowest), highest])
     result = minimize_scalar(loss, bounds=bounds, method="bounded")
     return float(np.exp(result.x))
 
 
-def _lowest_temperature(probabilities: np.ndarray, images: int) -> float:
-    """Return the temperature, at most 1, below which confidence would exceed what images can tell.
+def _reach(
+    probabilities: Callable[[float], np.ndarray], images: int, start: float, end: float
+) -> float:
+    """Return how far a parameter may go before confidence exceeds what images can tell.
 
-    The log loss of images without an error falls without end as the temperature does. The mean
-    confidence may therefore not exceed (images + 1) / (images + 2), the chance that the next image
-    is right if these all were, by Laplace's rule of succession. Platt (Advances in Large Margin
-    Classifiers, 1999) takes it as target of calibration for the same reason.
+    The log loss of images without an error falls without end as confidence rises. Its mean may
+    therefore not exceed (images + 1) / (images + 2), the chance that the next image is right if
+    these all were, by Laplace's rule of succession. Platt (Advances in Large Margin Classifiers,
+    1999) takes it as target of calibration for the same reason.
     """
     from scipy.optimize import brentq
 
-    def excess(temperature: float) -> float:
-        confidence = temperature_scale(probabilities, temperature).max(axis=1).mean()
+    def excess(value: float) -> float:
+        confidence = probabilities(value).max(axis=1).mean()
         return float(confidence - (images + 1) / (images + 2))
 
-    if excess(1) >= 0:
-        return 1.0
-    least = TEMPERATURES[0]
-    return brentq(excess, least, 1) if excess(least) > 0 else least
+    if excess(start) >= 0:
+        return float(start)
+    return float(brentq(excess, start, end)) if excess(end) > 0 else float(end)
 
 
 def log_loss(probabilities: np.ndarray, y: np.ndarray) -> float:
