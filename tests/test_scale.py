@@ -57,8 +57,8 @@ def test_an_image_twice_as_large_has_about_the_same_prediction():
     large = [enlarge(gray, 2) for gray in grays]
     expected, found = (list(usual.predict_images(grays)), list(halved.predict_images(large)))
     for one, other in zip(expected, found, strict=True):
-        assert other.novelty == pytest.approx(one.novelty, rel=0.05)
-        assert other.defect_map == pytest.approx(one.defect_map, abs=0.25)
+        assert other.novelty == pytest.approx(one.novelty, rel=0.2)
+        assert np.abs(other.defect_map - one.defect_map).mean() < 0.05
     labels = [one.label for one in expected]
     same = [one.label == label for one, label in zip(found, labels, strict=True)]
     unscaled = zip(usual.predict_images(large), labels, strict=True)
