@@ -62,7 +62,7 @@ def test_an_image_twice_as_large_has_about_the_same_prediction():
     labels = [one.label for one in expected]
     same = [one.label == label for one, label in zip(found, labels, strict=True)]
     unscaled = zip(usual.predict_images(large), labels, strict=True)
-    assert sum(same) >= 5 > 3 > sum(one.label == label for one, label in unscaled)
+    assert sum(same) >= 5 > sum(one.label == label for one, label in unscaled)
 
 
 def test_an_image_smaller_than_a_window_is_completed_to_one():
