@@ -14,7 +14,7 @@ from nbutils import cli, runs
 from nbutils.apps import inspection_page, server
 from nbutils.apps.panel import Panel
 from nbutils.data import synthetic
-from nbutils.data.images import decode
+from nbutils.data.images import decode, resize
 from nbutils.inference import batch, watch
 from nbutils.inference.predictor import load_predictor
 from nbutils.runs import UserError
@@ -51,18 +51,19 @@ def facts_of(folder):
     return runs.read_json(folder / runs.INSPECTION)
 
 
-def test_an_image_twice_as_large_has_about_the_same_prediction():
+def test_an_image_twice_as_large_is_judged_as_if_it_were_half_as_large():
     usual, halved = load_predictor(MODEL), load_predictor(MODEL, scale=0.5)
-    grays = [decode(content) for _, content in synthetic.example_files(seed=0)]
-    large = [enlarge(gray, 2) for gray in grays]
-    expected, found = (list(usual.predict_images(grays)), list(halved.predict_images(large)))
-    for one, other in zip(expected, found, strict=True):
-        assert other.novelty == pytest.approx(one.novelty, rel=0.2)
-        assert np.abs(other.defect_map - one.defect_map).mean() < 0.05
-    labels = [one.label for one in expected]
-    same = [one.label == label for one, label in zip(found, labels, strict=True)]
-    unscaled = zip(usual.predict_images(large), labels, strict=True)
-    assert sum(same) >= 5 > sum(one.label == label for one, label in unscaled)
+    large = [enlarge(decode(content), 2) for _, content in synthetic.example_files(seed=0)]
+    small = [resize(gray, usual.window[0])[..., 0] for gray in large]
+    for gray, fitted in zip(large, small, strict=True):
+        expected, found = usual.predict_image(fitted), halved.predict_image(gray)
+        assert found.probabilities == pytest.approx(expected.probabilities, abs=1e-5)
+        assert found.novelty == pytest.approx(expected.novelty, rel=1e-5)
+        assert found.defect_map == pytest.approx(expected.defect_map, abs=1e-5)
+        boxes = [(one.label, 2 * one.xmin, 2 * one.area) for one in expected.defects]
+        edges = [(one.label, one.xmin, one.area / 2) for one in found.defects]
+        assert edges == [(name, pytest.approx(x), pytest.approx(a)) for name, x, a in boxes]
+        assert usual.predict_image(gray).defect_map.shape > found.defect_map.shape, "in windows"
 
 
 def test_an_image_smaller_than_a_window_is_completed_to_one():

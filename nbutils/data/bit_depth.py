@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, TiffImagePlugin
 
-from nbutils.artefacts import BIT_DEPTHS as DEPTHS
+from nbutils.artefacts import BIT_DEPTHS
 from nbutils.data import containers
 from nbutils.runs import UserError
 
@@ -27,8 +27,8 @@ class BitDepthError(ValueError):
 
 def check(bits: int | None) -> None:
     """Raise UserError for a bit depth that cameras do not have."""
-    if bits is not None and bits not in DEPTHS:
-        raise UserError(f"BIT_DEPTH {bits} is none of a camera: choose one of {DEPTHS}")
+    if bits is not None and bits not in BIT_DEPTHS:
+        raise UserError(f"BIT_DEPTH {bits} is none of a camera: choose one of {BIT_DEPTHS}")
 
 
 def lookup(bits: int, is_inverted: bool) -> np.ndarray:
@@ -47,7 +47,7 @@ def is_full(histogram: np.ndarray) -> bool:
     """Tell whether values use all 16 bits: are beyond 14 of them, or 8 that were stretched."""
     levels = np.flatnonzero(histogram)
     is_stretched = len(levels) >= MIN_LEVELS and np.gcd.reduce(levels) >= STEP
-    return high_value(histogram) >= 2 ** DEPTHS[-2] or bool(is_stretched)
+    return high_value(histogram) >= 2 ** BIT_DEPTHS[-2] or bool(is_stretched)
 
 
 def choose(histogram: np.ndarray, stated: int | None, given: int | None) -> int:
@@ -60,7 +60,7 @@ def choose(histogram: np.ndarray, stated: int | None, given: int | None) -> int:
     stated
         See `stated_bits`.
     given
-        What the user says, one of `DEPTHS`.
+        What the user says, one of `BIT_DEPTHS`.
 
     Raises
     ------
@@ -109,7 +109,7 @@ def of_set(histograms: Sequence[np.ndarray]) -> int | None:
     if len(histograms) < MIN_IMAGES:
         return None
     high = max(map(high_value, histograms))
-    return next(bits for bits in DEPTHS if high < 2**bits)
+    return next(bits for bits in BIT_DEPTHS if high < 2**bits)
 
 
 def describe(bits: int) -> str:

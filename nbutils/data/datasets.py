@@ -12,6 +12,7 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from nbutils import runs, runtime
+from nbutils.artefacts import BIT_DEPTHS
 from nbutils.data import bit_depth, layouts, synthetic
 from nbutils.data.images import ImageError, common_bit_depth, decode, pixel_hash, read_file, resize
 from nbutils.runs import UserError
@@ -208,7 +209,7 @@ def read_original(path: str, sha256: str) -> np.ndarray:
         raise UserError(f"{path} is gone: run 01_data_exploration again")
     data = read_file(path)
     errors = []
-    for bits in (None, *bit_depth.DEPTHS):  # the hash says which of them it was split with
+    for bits in (None, *BIT_DEPTHS):  # the hash says which of them it was split with
         try:
             gray = decode(data, path, bits)
         except ImageError as error:
@@ -216,7 +217,7 @@ def read_original(path: str, sha256: str) -> np.ndarray:
             continue
         if pixel_hash(gray) == sha256:
             return gray
-    if len(errors) > len(bit_depth.DEPTHS):
+    if len(errors) > len(BIT_DEPTHS):
         raise errors[0]
     raise UserError(f"{path} is not the image that was split: run 01_data_exploration again")
 

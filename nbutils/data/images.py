@@ -65,7 +65,7 @@ def decode(data: bytes, name: str = "image", bits: int | None = None) -> np.ndar
     name
         What errors call the image.
     bits
-        The bit depth of the camera, one of `bit_depth.DEPTHS`, of files with 16 bits a pixel; else
+        The bit depth of the camera, one of `BIT_DEPTHS`, of files with 16 bits a pixel; else
         what the file itself says.
 
     Returns

@@ -207,7 +207,7 @@ def _forward(predictor: Predictor, grays: Sequence[np.ndarray], facts: dict) -> 
         "novelty": [prediction.novelty for prediction in predictions],
     }
     columns = [f"p_{label}" for label in predictor.classes]
-    weighed = predictor.policy.weigh(outputs.probabilities, outputs.embeddings)
+    weighed, _ = predictor.policy.weigh(outputs.probabilities, outputs.embeddings)
     probabilities = pd.DataFrame(weighed, columns=columns)
     return _with_integers(pd.DataFrame(facts).join(probabilities))
 

@@ -103,10 +103,9 @@ class CellDecoder:
         regions = np.reshape(boxes, (-1, 4))[order] / self.grid
         return self._named(np.array(labels, int)[order], np.array(scores)[order], regions)
 
-    def _named(self, labels, scores, boxes: np.ndarray) -> list[Defect]:
-        labels = np.asarray(labels, int)
+    def _named(self, labels: np.ndarray, scores: np.ndarray, boxes: np.ndarray) -> list[Defect]:
         kept = suppress(labels, boxes)
-        each = zip(labels[kept], np.asarray(scores)[kept], boxes[kept].tolist(), strict=True)
+        each = zip(labels[kept], scores[kept], boxes[kept].tolist(), strict=True)
         defects = (Defect(self.classes[n], float(score), *box) for n, score, box in each)
         return [defect for defect in defects if defect.label not in self.normal]
 

@@ -30,9 +30,7 @@ def temperature_scale(probabilities: np.ndarray, temperature: float) -> np.ndarr
     -------
     float array of the same shape, rows of sum 1.
     """
-    logits = np.log(np.maximum(probabilities, EPSILON)) / temperature
-    scaled = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return scaled / scaled.sum(axis=1, keepdims=True)
+    return _softmax(np.log(np.maximum(probabilities, EPSILON)) / temperature)
 
 
 def weigh_by_distance(
@@ -56,16 +54,19 @@ def weigh_by_distance(
     -------
     float array of the same shape, rows of sum 1.
     """
-    logits = np.log(np.maximum(probabilities, EPSILON)) - weight * distances
-    weighed = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return weighed / weighed.sum(axis=1, keepdims=True)
+    return _softmax(np.log(np.maximum(probabilities, EPSILON)) - weight * distances)
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
 
 
 def fit_distance_weight(probabilities: np.ndarray, distances: np.ndarray, y: np.ndarray) -> float:
     """Return the weight of `weigh_by_distance` with the least log loss.
 
-    It makes the model surer only as far as the images can tell: see `_reach`. Distances are to
-    Gaussians that were fitted without these images; y are class numbers (int).
+    It makes the model surer only as far as the images can tell: see `_confidence_bound`. Distances
+    are to Gaussians that were fitted without these images; y are class numbers (int).
     """
     from scipy.optimize import minimize_scalar
 
@@ -75,7 +76,7 @@ def fit_distance_weight(probabilities: np.ndarray, distances: np.ndarray, y: np.
     def loss(weight: float) -> float:
         return log_loss(weighed(weight), y)
 
-    most = _reach(weighed, len(y), 0, MAX_DISTANCE_WEIGHT)
+    most = _confidence_bound(weighed, len(y), 0, MAX_DISTANCE_WEIGHT)
     result = minimize_scalar(loss, bounds=(0, most), method="bounded")
     return float(result.x) if result.fun < loss(0) else 0.0
 
@@ -83,7 +84,7 @@ def fit_distance_weight(probabilities: np.ndarray, distances: np.ndarray, y: np.
 def fit_temperature(probabilities: np.ndarray, y: np.ndarray) -> float:
     """Return the temperature with the least log loss, for class numbers y (int, one an image).
 
-    One below 1 makes the model surer only as far as the images can tell: see `_reach`.
+    One below 1 makes the model surer only as far as the images can tell: see `_confidence_bound`.
     """
     from scipy.optimize import minimize_scalar
 
@@ -94,15 +95,15 @@ def fit_temperature(probabilities: np.ndarray, y: np.ndarray) -> float:
         return log_loss(scaled(np.exp(log_temperature)), y)
 
     lowest, highest = TEMPERATURES
-    bounds = np.log([_reach(scaled, len(y), 1, lowest), highest])
+    bounds = np.log([_confidence_bound(scaled, len(y), 1, lowest), highest])
     result = minimize_scalar(loss, bounds=bounds, method="bounded")
     return float(np.exp(result.x))
 
 
-def _reach(
+def _confidence_bound(
     probabilities: Callable[[float], np.ndarray], images: int, start: float, end: float
 ) -> float:
-    """Return how far a parameter may go before confidence exceeds what images can tell.
+    """Return how far a parameter may go, before confidence exceeds what images can tell.
 
     The log loss of images without an error falls without end as confidence rises. Its mean may
     therefore not exceed (images + 1) / (images + 2), the chance that the next image is right if

@@ -86,8 +86,7 @@ class ReviewPolicy:
 
     def assess(self, probabilities: np.ndarray, embeddings: np.ndarray) -> Assessment:
         """Calibrate a network's output (`Predictor.forward`) and find reasons to review it."""
-        distances = self.gaussians.class_distances(embeddings)
-        weighed = weigh_by_distance(probabilities, distances, self.thresholds.distance_weight)
+        weighed, distances = self.weigh(probabilities, embeddings)
         calibrated = temperature_scale(weighed, self.thresholds.temperature)
         novelty = distances.min(axis=1)
         sets = prediction_sets(calibrated, self.thresholds.conformal[DEFAULT_COVERAGE])
@@ -97,10 +96,16 @@ class ReviewPolicy:
         reasons = [self._reasons(*pair) for pair in zip(confidence, novelty, strict=True)]
         return Assessment(calibrated, novelty, sets, is_novel, risk, reasons)
 
-    def weigh(self, probabilities: np.ndarray, embeddings: np.ndarray) -> np.ndarray:
-        """Return the probabilities that the temperature calibrates, (images, classes)."""
+    def weigh(
+        self, probabilities: np.ndarray, embeddings: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return what the temperature calibrates, and the distances to the classes.
+
+        Probabilities and distances, (images, classes) each.
+        """
         distances = self.gaussians.class_distances(embeddings)
-        return weigh_by_distance(probabilities, distances, self.thresholds.distance_weight)
+        weight = self.thresholds.distance_weight
+        return weigh_by_distance(probabilities, distances, weight), distances
 
     def describe_quality(self, statistics: Iterable[float]) -> tuple[str, ...]:
         """Say what is wrong with a picture, by its `drift.IMAGE_STATISTICS`; empty if nothing."""
@@ -144,8 +149,7 @@ def load_policy(model: Path) -> ReviewPolicy | None:
     file = model / runs.REVIEW
     if not file.exists():
         return None
-    settings = runs.read_json(file)
-    settings = {"distance_weight": 0.0} | settings
+    settings = {"distance_weight": 0.0, **runs.read_json(file)}
     conformal = settings.get("conformal")
     if not isinstance(conformal, dict) or DEFAULT_COVERAGE not in conformal:
         raise damaged(file, f"conformal lacks the coverage {DEFAULT_COVERAGE}")
