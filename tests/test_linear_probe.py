@@ -67,6 +67,31 @@ def test_calibration_softens_what_is_too_sure_and_sharpens_nothing():
     assert linear_probe.calibrate(probe, 9 * x[:, np.newaxis], y) == pytest.approx(1, abs=0.01)
 
 
+def test_a_probe_fitted_to_corrupted_copies_looks_at_what_corruption_leaves_alone():
+    rng, y = np.random.default_rng(0), np.arange(80) % 2
+    views = rng.normal(0, 0.3, (80, 8, 6))
+    views[..., 0] += 4 * y[:, np.newaxis]  # tells the classes best, and moves with the camera
+    views[..., 1] += 2 * y[:, np.newaxis]
+    corrupted = views.copy()
+    corrupted[..., 0] += rng.normal(0, 8, (80, 1))
+    apart, together = linear_probe.fit(views, y), linear_probe.fit(views, y, corrupted)
+    accuracy = [
+        (linear_probe.predict_proba(probe, corrupted).argmax(axis=1) == y).mean()
+        for probe in (apart, together)
+    ]
+    assert accuracy[1] > accuracy[0] + 0.2
+    assert (linear_probe.predict_proba(together, views).argmax(axis=1) == y).mean() > 0.98
+
+
+def test_a_network_with_a_probe_gives_in_training_what_it_gives_in_prediction():
+    model = networks.pretrained("mobilenet_v2", 3, seed=0, size=64, alpha=0.35, weights=None)
+    features = networks.feature_extractor(model).output.shape[-1]
+    rows = np.random.default_rng(0).normal(size=(12, 1, features))
+    linear_probe.set_head(model, linear_probe.fit(rows, np.arange(12) % 3))
+    head = keras.Model(model.get_layer("features").output, model.output)
+    assert np.array_equal(head(rows[:, 0], training=True), head(rows[:, 0], training=False))
+
+
 def test_a_saved_network_carries_the_probe_and_its_features(tmp_path):
     model = networks.pretrained("mobilenet_v2", 3, seed=0, size=64, alpha=0.35, weights=None)
     images = np.random.default_rng(0).integers(0, 255, (12, 64, 64, 1), dtype=np.uint8)

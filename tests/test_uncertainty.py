@@ -168,6 +168,23 @@ def test_held_out_distances_are_not_those_to_an_image_itself():
     assert novelty.held_out_distances(embeddings, y).min(axis=1).mean() > fitted.mean()
 
 
+def test_near_duplicates_are_held_out_together():
+    rng, y = np.random.default_rng(3), np.repeat([0, 1], 30)
+    scenes = rng.normal(size=(20, 8))
+    groups = np.tile(np.arange(10), 6) + 10 * y  # a scene comes again after ten images
+    embeddings = scenes[groups] + rng.normal(0, 0.05, (60, 8))
+    apart = novelty.held_out_distances(embeddings, y).min(axis=1)
+    together = novelty.held_out_distances(embeddings, y, groups).min(axis=1)
+    assert np.median(together) > 1.5 * np.median(apart)
+
+
+def test_a_class_of_one_scene_is_held_out_image_by_image():
+    embeddings, y = RNG.normal(size=(40, 4)), np.repeat([0, 1], 20)
+    groups = np.where(y, 99, np.arange(40))
+    distances = novelty.held_out_distances(embeddings, y, groups)
+    assert np.array_equal(distances, novelty.held_out_distances(embeddings, y))
+
+
 @pytest.fixture
 def policy():
     """A policy for two classes whose embeddings lie at 0 and 10."""

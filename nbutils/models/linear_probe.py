@@ -14,6 +14,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 if TYPE_CHECKING:
     import keras
 
+CORRUPTED_VIEWS = 4  # of a corrupted copy, which so counts half as much as its image
 LOG_TEMPERATURES = (0.0, 5.0)  # bounds of the natural logarithm: a probe is never made surer
 
 
@@ -53,8 +54,11 @@ class LinearProbe(ClassifierMixin, BaseEstimator):
         return self.classes_[self.predict_proba(features).argmax(axis=1)]
 
 
-def fit(features: np.ndarray, y: np.ndarray) -> LinearProbe:
+def fit(features: np.ndarray, y: np.ndarray, corrupted: np.ndarray | None = None) -> LinearProbe:
     """Fit a probe to features in all their views, each view an image of its own.
+
+    The covariance within the classes then holds what corruption does to the features, and the probe
+    looks elsewhere.
 
     Parameters
     ----------
@@ -62,8 +66,14 @@ def fit(features: np.ndarray, y: np.ndarray) -> LinearProbe:
         As `inference.features.extract` returns them: (images, views, channels).
     y
         Class numbers (int), one an image.
+    corrupted
+        Features of a corrupted copy of each image, of which `CORRUPTED_VIEWS` count: at full weight
+        they cost accuracy on images as they are (`tests/measure_probe.py`).
     """
-    return LinearProbe().fit(np.concatenate(features), np.repeat(y, features.shape[1]))
+    if corrupted is None:
+        corrupted = features[:, :0]
+    of_both = np.concatenate([features, corrupted[:, :CORRUPTED_VIEWS]], axis=1)
+    return LinearProbe().fit(np.concatenate(of_both), np.repeat(y, of_both.shape[1]))
 
 
 def predict_proba(probe: LinearProbe, features: np.ndarray) -> np.ndarray:
@@ -94,5 +104,10 @@ def calibrate(probe: LinearProbe, features: np.ndarray, y: np.ndarray) -> float:
 
 
 def set_head(model: "keras.Model", probe: LinearProbe) -> None:
-    """Put a probe into the `probabilities` layer of a `networks.pretrained`."""
+    """Put a probe into the `probabilities` layer of a `networks.pretrained`, without dropout.
+
+    A probe's weights are large and of both signs. Without some of the features, the logits would be
+    far off, and the first steps of a training would destroy the backbone.
+    """
+    model.get_layer("dropout").rate = 0.0
     model.get_layer("probabilities").set_weights([probe.kernel_, probe.bias_])

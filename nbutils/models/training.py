@@ -36,11 +36,10 @@ COMMON_SETTINGS = {
 RECIPES = {CUSTOM_CNN: {"epochs": 30, "learning_rate": 2e-3, "tta_views": 8}}  # all others:
 FINE_TUNING = {
     "epochs": 8,
-    "learning_rate": 1e-4,
+    "learning_rate": 5e-5,
     "tta_views": 1,
     "patience": 4,
     "corruption": 1.0,
-    "mosaics": 0.3,
     "head_epochs": 8,
     "freeze_batch_norm": True,
 }

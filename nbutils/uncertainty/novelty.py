@@ -70,7 +70,9 @@ def fit_gaussians(embeddings: np.ndarray, y: np.ndarray) -> ClassGaussians:
     return ClassGaussians(np.asarray(centers, np.float32), np.asarray(whitening, np.float32))
 
 
-def held_out_distances(embeddings: np.ndarray, y: np.ndarray) -> np.ndarray:
+def held_out_distances(
+    embeddings: np.ndarray, y: np.ndarray, groups: np.ndarray | None = None
+) -> np.ndarray:
     """Return how far each image is from each class, consecutive images held out together.
 
     Parameters
@@ -81,23 +83,39 @@ def held_out_distances(embeddings: np.ndarray, y: np.ndarray) -> np.ndarray:
         image is held out with its copies.
     y
         Class numbers of the images (int).
+    groups
+        Group numbers (int) of images that are as good as copies of each other (`splits.groups_of`),
+        which are held out together too, unless a class has too few of them.
 
     Returns
     -------
     float array (embeddings, classes), as of `ClassGaussians.class_distances`.
     """
-    from sklearn.model_selection import StratifiedKFold
-
     copies = len(embeddings) // len(y)
     distances = np.empty((copies, len(y), len(np.unique(y))))
     of_copy = embeddings.reshape(copies, len(y), -1)
-    folds = StratifiedKFold(min(N_FOLDS, np.bincount(y).min()))
-    for others, held_out in folds.split(y, y):
-        known = of_copy[:, others].reshape(copies * len(others), -1)
+    fold = _folds(y, np.arange(len(y)) if groups is None else groups)
+    for number in np.unique(fold):
+        held_out, others = fold == number, fold != number
+        known = of_copy[:, others].reshape(copies * others.sum(), -1)
         gaussians = fit_gaussians(known, np.tile(y[others], copies))
         for copy, values in zip(of_copy, distances, strict=True):
             values[held_out] = gaussians.class_distances(copy[held_out])
     return distances.reshape(len(embeddings), -1)
+
+
+def _folds(y: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Number the fold (int) in which each image is held out; every class is in all the others."""
+    from sklearn.model_selection import StratifiedKFold
+
+    fold = np.empty(len(y), int)
+    folds = StratifiedKFold(min(N_FOLDS, np.bincount(y).min()))
+    for number, (_, held_out) in enumerate(folds.split(y, y)):
+        fold[held_out] = number
+    _, first, group = np.unique(groups, return_index=True, return_inverse=True)
+    together = fold[first][group]
+    n_folds_of = [len(set(together[y == number])) for number in np.unique(y)]
+    return together if min(n_folds_of) > 1 else fold
 
 
 @cache
