@@ -4,7 +4,8 @@ python tests/measure_probe.py NEU-DET MT
 
 The two folders are those of the data sets. Prints the learning curve of NEU-DET at 5 and 10 images
 a class, 20 draws from images 1-240, tested on images 241-300; and a stratified five-fold of MT,
-each figure at one view and averaged over all eight.
+each figure at one view and averaged over all eight. Then the five-fold again, by how many views of
+a corrupted copy the probe is fitted to as well, tested on the images and on other corrupted copies.
 """
 
 import sys
@@ -14,23 +15,29 @@ import pandas as pd
 from sklearn.metrics import accuracy_score, f1_score
 from sklearn.model_selection import StratifiedKFold
 
-from nbutils.data import datasets, splits
+from nbutils.data import corruptions, datasets, splits
 from nbutils.evaluation import comparison, metrics, protocols
 from nbutils.inference import features
 from nbutils.models import linear_probe, networks
 
 SIZES, N_DRAWS, N_FOLDS = (5, 10), 20, 5
 VIEWS = (1, 8)
+CORRUPTED_VIEWS = (0, 2, 4, 8)  # that a probe is fitted to
 
 
-def read(folder: str) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
-    """Return the table of a data set, its class numbers, and its features in eight views."""
+def read(folder: str, copies: int = 0) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
+    """Return the table of a data set, its class numbers, and its features in eight views.
+
+    Those of corrupted copies follow those of all images.
+    """
     table = datasets.index_images(folder)
     size = networks.default_size("mobilenet_v2")
     model = networks.pretrained("mobilenet_v2", 2, 0, size, comparison.ALPHA)
     extractor = networks.feature_extractor(model)
-    views = features.extract(extractor, datasets.read_images(table, size))
-    return table, pd.factorize(table["label"], sort=True)[0], views
+    y = pd.factorize(table["label"], sort=True)[0]
+    images = datasets.read_images(table, size)
+    images, _ = corruptions.with_corrupted_copies(images, y, 1.0, copies, seed=0)
+    return table, y, features.extract(extractor, images)
 
 
 def learning_curve(folder: str) -> pd.DataFrame:
@@ -66,6 +73,23 @@ def cross_validate(folder: str) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, "index", columns=["accuracy", "low", "high", "macro_f1"])
 
 
+def corrupted_copies(folder: str) -> pd.DataFrame:
+    """Return accuracy of a stratified five-fold at one view, by the views of corrupted copies."""
+    _, y, views = read(folder, copies=2)
+    clean, fitted, tested = np.split(views, 3)
+    rows = []
+    for count in CORRUPTED_VIEWS:
+        right = np.zeros((2, len(y)))
+        for train, test in StratifiedKFold(N_FOLDS, shuffle=True, random_state=0).split(y, y):
+            both = np.concatenate([clean[train], fitted[train, :count]], axis=1)
+            probe = linear_probe.fit(both, y[train])
+            for row, held_out in zip(right, (clean[test, :1], tested[test, :1]), strict=True):
+                row[test] = linear_probe.predict_proba(probe, held_out).argmax(axis=1) == y[test]
+        rows.append((count, *right.mean(axis=1)))
+    return pd.DataFrame(rows, columns=["corrupted views", "clean", "corrupted"])
+
+
 if __name__ == "__main__":
     print(cross_validate(sys.argv[2]).round(4).to_string())
     print(learning_curve(sys.argv[1]).round(4).to_string(index=False))
+    print(corrupted_copies(sys.argv[2]).round(4).to_string(index=False))

@@ -14,7 +14,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 if TYPE_CHECKING:
     import keras
 
-CORRUPTED_VIEWS = 4  # of a corrupted copy, which so counts half as much as its image
+CORRUPTED_VIEWS = 2  # of a corrupted copy, which so counts a quarter of its image
 LOG_TEMPERATURES = (0.0, 5.0)  # bounds of the natural logarithm: a probe is never made surer
 
 
