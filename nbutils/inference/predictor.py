@@ -23,7 +23,6 @@ BATCH_SIZE = 8  # images that stay in a processor's cache between layers
 NO_POLICY = (f"the model has no thresholds to review it by: run {runs.WRITTEN_BY[runs.REVIEW]}",)
 REBUILDING = (*UNPACKING, TypeError, AttributeError, LookupError, ArithmeticError, AssertionError)
 NO_DEFECT = "no_defect"  # label of an image whose map shows none
-GROUP = 64  # images, or windows of one, whose outputs are held at once
 SEPARATOR = "; "  # between the reasons, and the members of a prediction set, of a row
 
 
@@ -164,7 +163,7 @@ class Predictor:
             if not is_large:
                 images.append(self.fit(gray))
                 shapes.append((gray.shape[0], gray.shape[1]))
-            if is_large or len(images) == GROUP:
+            if is_large or len(images) == windows.GROUP:
                 yield from self._predict_together(images, shapes)
                 images, shapes = [], []
             if is_large:

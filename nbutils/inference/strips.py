@@ -22,8 +22,6 @@ def predict(predictor: "Predictor", gray: np.ndarray) -> tuple["Prediction", np.
     of the window with the surest defect; without a defect it is `no_defect` if the network has a
     map, else that of the riskiest window. The map covers the whole image.
     """
-    from nbutils.inference.predictor import GROUP
-
     decoder, window = predictor.decoder, predictor.window
     tiles = windows.make_windows(gray.shape, window, decoder.grid if decoder else 1)
     stitched = None
@@ -31,7 +29,7 @@ def predict(predictor: "Predictor", gray: np.ndarray) -> tuple["Prediction", np.
         shape = tiles.rows.cells, tiles.columns.cells, len(predictor.classes)
         stitched = np.zeros(shape, np.float32)
     found, places = Findings(), tiles.places()
-    for group in batched(tiles.cut(gray), GROUP):
+    for group in batched(tiles.cut(gray), windows.GROUP):
         outputs = predictor.forward(predictor.fit(view) for view in group)
         predictions = predictor.to_predictions(outputs, [(1, 1)] * len(group))
         for prediction, embedding in zip(predictions, outputs.embeddings, strict=True):

@@ -9,6 +9,7 @@ import numpy as np
 
 from nbutils.runs import UserError
 
+GROUP = 64  # images, or windows of one, whose outputs are held at once
 OVERLAP = 0.25  # of neighbouring windows, share of a window
 LARGE = 1.5  # times the size of the training images, from which an image is cut into windows
 SCALES = (0.05, 20.0)  # the least and the largest by which another camera's images are enlarged
