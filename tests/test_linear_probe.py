@@ -64,7 +64,15 @@ def test_calibration_softens_what_is_too_sure_and_sharpens_nothing():
     assert temperature > 1
     assert log_loss(test_y, after) < log_loss(test_y, before)
     assert np.array_equal(after.argmax(axis=1), before.argmax(axis=1))
-    assert linear_probe.calibrate(probe, 9 * x[:, np.newaxis], y) == pytest.approx(1, abs=0.01)
+    assert linear_probe.calibrate(probe, 0.1 * x[:, np.newaxis], y) == pytest.approx(1, abs=0.01)
+
+
+def test_images_without_an_error_make_a_probe_no_surer_than_their_number_can_tell():
+    x, y = draw([10, 10], 5, 50.0)
+    probe = linear_probe.fit(x[:, np.newaxis].repeat(8, axis=1), y)
+    assert probe.predict_proba(x).max(axis=1).mean() > 0.999
+    linear_probe.calibrate(probe, x[:, np.newaxis], y)
+    assert probe.predict_proba(x).max(axis=1).mean() == pytest.approx(21 / 22, abs=0.01)
 
 
 def test_a_probe_fitted_to_corrupted_copies_looks_at_what_corruption_leaves_alone():

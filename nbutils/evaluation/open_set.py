@@ -1,7 +1,6 @@
 """Open-set evaluation: images of a held-out class, of other things, or without a surface."""
 
 import itertools
-from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
@@ -17,7 +16,8 @@ from nbutils.runtime import keras
 from nbutils.uncertainty.novelty import fit_gaussians
 
 N_NEIGHBORS = 5
-SHIPPED = "Mahalanobis of middle features"  # the score that predictions carry
+NOVELTY = "Mahalanobis of middle features"  # as predictions carry it
+RISK = "risk"  # of a prediction, by which reviews are ordered: novelty and confidence together
 SIDE = 200  # pixels, of the crops
 SEVERITY = 5  # severity of the corrupted images
 NATURAL_IMAGES = (  # of scikit-image: photographs and textures, none of them of steel
@@ -27,43 +27,38 @@ NATURAL_IMAGES = (  # of scikit-image: photographs and textures, none of them of
 
 
 def novelty_scores(
-    predictor: Predictor, training_images: np.ndarray
-) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
-    """Return functions from images to a score that grows with novelty, by their names.
+    predictor: Predictor, training_images: np.ndarray, images: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Return scores that grow with the novelty of images, (images,) each, by their names.
 
     Maximum softmax: Hendrycks and Gimpel, ICLR 2017. Energy: Liu et al., NeurIPS 2020. Nearest
     neighbours: Sun et al., ICML 2022. Relative distance, to the class over that to all training
-    images: Ren et al., 2021 (arXiv:2106.09022). `SHIPPED` is the one that predictions carry.
+    images: Ren et al., 2021 (arXiv:2106.09022). Predictions carry `NOVELTY` and `RISK`.
 
     The predictor is one of a Keras model, images are uint8 (n, size, size, 1). Raises UserError if
     the model has no review policy.
     """
     if not predictor.policy:
         raise UserError(f"{predictor.name} has no thresholds: run 02_training to its end")
-    gaussians = predictor.policy.gaussians
     head = predictor.model.get_layer("probabilities")
     body = keras.Model(predictor.model.inputs, head.input)
-
-    def features(images: np.ndarray) -> np.ndarray:
-        return body.predict(images, batch_size=32, verbose=0)
-
-    def embeddings(images: np.ndarray) -> np.ndarray:
-        return predictor.forward(images, tta_views=1).embeddings
-
+    known, seen = predictor.forward(training_images), predictor.forward(images)
+    known_features, features = (
+        body.predict(some, batch_size=32, verbose=0) for some in (training_images, images)
+    )
     kernel, bias = head.get_weights()
-    known = embeddings(training_images)
-    clean = fit_gaussians(known, predictor.forward(training_images).probabilities.argmax(axis=1))
-    background = fit_gaussians(known, np.zeros(len(known), int))
+    clean = fit_gaussians(known.embeddings, known.probabilities.argmax(axis=1))
+    background = fit_gaussians(known.embeddings, np.zeros(len(training_images), int))
+    distances = clean.distances(seen.embeddings)
     return {
-        "maximum softmax": lambda images: 1 - predictor.forward(images).probabilities.max(axis=1),
-        "energy": lambda images: -np.logaddexp.reduce(features(images) @ kernel + bias, axis=1),
-        "neighbours of last features": _neighbor_distance(features, training_images),
-        "neighbours of middle features": _neighbor_distance(embeddings, training_images),
-        "Mahalanobis, of clean images alone": lambda images: clean.distances(embeddings(images)),
-        "relative Mahalanobis": lambda images: (
-            clean.distances(embeddings(images)) - background.distances(embeddings(images))
-        ),
-        SHIPPED: lambda images: gaussians.distances(embeddings(images)),
+        "maximum softmax": 1 - seen.probabilities.max(axis=1),
+        "energy": -np.logaddexp.reduce(features @ kernel + bias, axis=1),
+        "neighbours of last features": _neighbor_distances(known_features, features),
+        "neighbours of middle features": _neighbor_distances(known.embeddings, seen.embeddings),
+        "Mahalanobis, clean images": distances,
+        "relative Mahalanobis": distances - background.distances(seen.embeddings),
+        NOVELTY: predictor.policy.gaussians.distances(seen.embeddings),
+        RISK: np.array([each.risk for each in predictor.to_predictions(seen)]),
     }
 
 
@@ -86,8 +81,7 @@ def leave_one_class_out(predictor: Predictor, split: pd.DataFrame) -> pd.DataFra
     is_novel = (test["label"] == held_out).to_numpy()
     training_images, images = (datasets.read_images(part, predictor.size) for part in (train, test))
     rows = []
-    for name, score in novelty_scores(predictor, training_images).items():
-        values = score(images)
+    for name, values in novelty_scores(predictor, training_images, images).items():
         metrics = ood_metrics(values[~is_novel], values[is_novel])
         rows.append({"held_out_class": held_out, "score": name, **metrics})
     return pd.DataFrame(rows)
@@ -167,12 +161,11 @@ def corrupted_images(grays: list[np.ndarray], seed: int) -> list[np.ndarray]:
     ]
 
 
-def _neighbor_distance(describe: Callable, training_images: np.ndarray) -> Callable:
-    """Return the distance to the fifth nearest training image, each dimension standardised."""
-    known = describe(training_images)
+def _neighbor_distances(known: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """Return the distances to the fifth nearest of the known, each dimension standardised."""
     center, scale = known.mean(axis=0), known.std(axis=0) + 1e-6
     neighbors = NearestNeighbors(n_neighbors=N_NEIGHBORS).fit((known - center) / scale)
-    return lambda images: neighbors.kneighbors((describe(images) - center) / scale)[0][:, -1]
+    return neighbors.kneighbors((seen - center) / scale)[0][:, -1]
 
 
 def _text(rng: np.random.Generator) -> np.ndarray:

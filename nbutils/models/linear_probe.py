@@ -4,10 +4,9 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from scipy import linalg, optimize
-from scipy.special import softmax
+from scipy.special import log_softmax, logsumexp, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.covariance import ledoit_wolf
-from sklearn.metrics import log_loss
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.class_weight import compute_sample_weight
 
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
     import keras
 
 CORRUPTED_VIEWS = 2  # of a corrupted copy, which so counts a quarter of its image
-LOG_TEMPERATURES = (0.0, 5.0)  # bounds of the natural logarithm: a probe is never made surer
+LOG_TEMPERATURES = (0.0, 7.0)  # bounds of the natural logarithm: a probe is never made surer
 
 
 class LinearProbe(ClassifierMixin, BaseEstimator):
@@ -85,17 +84,22 @@ def predict_proba(probe: LinearProbe, features: np.ndarray) -> np.ndarray:
 def calibrate(probe: LinearProbe, features: np.ndarray, y: np.ndarray) -> float:
     """Divide a probe's logits by the temperature with the least loss on images held out.
 
-    The views of an image are alike, which makes a probe that was fitted to them too sure.
+    The views of an image are alike, which makes a probe that was fitted to them too sure. Images
+    without an error cannot tell how sure it may be: so none counts as surer than (n + 1) / (n + 2)
+    for n images, the target of Platt (Advances in Large Margin Classifiers, 1999).
 
     Arguments are those of `fit`, with the views that are averaged at prediction. Returns the
     temperature.
     """
     views = features.reshape(-1, features.shape[-1])
     logits = (views @ probe.kernel_ + probe.bias_).reshape(*features.shape[:2], -1)
-    classes = range(logits.shape[-1])
+    others = 1 / (len(y) + 2) / max(logits.shape[-1] - 1, 1)
+    targets = np.full(logits[:, 0].shape, others)
+    targets[np.arange(len(y)), y] = (len(y) + 1) / (len(y) + 2)
 
     def loss(logarithm: float) -> float:
-        return log_loss(y, softmax(logits / np.exp(logarithm), -1).mean(axis=1), labels=classes)
+        of_views = log_softmax(logits / np.exp(logarithm), axis=-1)
+        return -(targets * logsumexp(of_views, axis=1)).sum()
 
     best = optimize.minimize_scalar(loss, bounds=LOG_TEMPERATURES, method="bounded")
     temperature = float(np.exp(best.x))
