@@ -97,9 +97,8 @@ def fit_policy(predictor, split, folder):
     )
     review.ReviewPolicy(thresholds, novelty.fit_gaussians(embeddings, y)).save(folder)
     statistics = np.array([image_statistics(image) for image in images])
-    confidence = calibration.temperature_scale(probabilities, temperature).max(axis=1)
     drift.fit_reference(
-        statistics, embeddings, distances.min(axis=1), confidence, y, predictor.classes, seed=0
+        statistics, embeddings, distances.min(axis=1), y, predictor.classes, seed=0
     ).save(folder)
 
 

@@ -44,12 +44,11 @@ def predictor():
 @pytest.fixture(scope="module")
 def reference(predictor):
     images, y = textures(seed=0)
-    probabilities, embeddings, _ = predictor.forward(images)
+    embeddings = predictor.forward(images).embeddings
     return drift.fit_reference(
         np.array([image_statistics(image) for image in images]),
         embeddings,
         novelty.held_out_distances(embeddings, y).min(axis=1),
-        probabilities.max(axis=1),
         y,
         predictor.classes,
         seed=0,

@@ -117,7 +117,8 @@ def test_strangers_come_before_all_other_findings(inspect):
 
 def test_no_drift_is_not_said_above_a_queue_of_strangers(inspect):
     summary = inspection.summarize(inspect([(f"{n}.png", 0.9, 3.0, ()) for n in range(20)]), 9)
-    summary.drift = drift.DriftTest(np.zeros(13), np.ones(13), images=20, limit=4.0)
+    ones = np.ones(len(drift.DESCRIPTORS))
+    summary.drift = drift.DriftTest(0 * ones, ones, images=20, limit=4.0)
     assert not [text for text in summary.findings() if text.startswith("No drift")]
     summary.n_unlike = 0
     assert summary.findings()[-1].startswith("No drift")

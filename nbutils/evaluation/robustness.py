@@ -185,7 +185,6 @@ def descriptor_table(
     predictions, values = batch.predict_and_describe(predictor, grays, reference)
     return pd.DataFrame(values, columns=list(drift.PER_IMAGE)).assign(
         novelty=[prediction.novelty for prediction in predictions],
-        confidence=[prediction.confidence for prediction in predictions],
         predicted=[prediction.label for prediction in predictions],
     )
 

@@ -15,15 +15,14 @@ from nbutils.uncertainty.novelty import N_FOLDS
 N_DIRECTIONS = 8  # of the embedding, those along which training images vary most
 IMAGE_STATISTICS = ("brightness", "contrast", "sharpness")
 DIRECTIONS = tuple(f"direction_{number}" for number in range(1, N_DIRECTIONS + 1))
-PER_IMAGE = (*IMAGE_STATISTICS, *DIRECTIONS)  # descriptors beside novelty and confidence
-DESCRIPTORS = (*PER_IMAGE, "novelty", "confidence")  # that a batch is tested by
+PER_IMAGE = (*IMAGE_STATISTICS, *DIRECTIONS)  # descriptors beside novelty
+DESCRIPTORS = (*PER_IMAGE, "novelty")  # that a batch is tested by
 APPEARANCE = "look to the network"  # all directions together
 COMPARED = {  # what is lower and what is higher, in words
     "brightness": ("are darker", "are brighter"),
     "contrast": ("have less contrast", "have more contrast"),
     "sharpness": ("are less sharp", "are sharper or noisier"),
     "novelty": ("are less novel", "are more novel"),
-    "confidence": ("are predicted less surely", "are predicted more surely"),
     APPEARANCE: ("look other to the network", "look other to the network"),
 }
 MIN_IMAGES = 20  # that a batch can be tested by
@@ -82,7 +81,6 @@ def fit_reference(
     statistics: np.ndarray,
     embeddings: np.ndarray,
     novelty: np.ndarray,
-    confidence: np.ndarray,
     y: np.ndarray,
     classes: Sequence[str],
     seed: int,
@@ -90,7 +88,8 @@ def fit_reference(
     """Describe images in the order that they were taken, so that strips stay together.
 
     Consecutive images are held out in turn, as new strips would be, and described by the others.
-    Batches drawn from them, one stretch of each class, set the limit.
+    Batches drawn from them, one stretch of each class, set the limit. Confidence is no descriptor: a
+    model is surer of the images it was trained on than of new ones.
 
     Parameters
     ----------
@@ -100,15 +99,13 @@ def fit_reference(
         Of the same images: (images, dimensions).
     novelty
         Their `novelty.held_out_distances`, to the nearest class.
-    confidence
-        Calibrated, in [0, 1].
     y, classes
         Class numbers (int), and the names of the classes.
     seed
         Of the draws.
     """
     axes = _principal_axes(embeddings, y)
-    values = transform_scores(np.column_stack([statistics, embeddings @ axes, novelty, confidence]))
+    values = log_of_novelty(np.column_stack([statistics, embeddings @ axes, novelty]))
     standardized, stretch = _standardize_held_out(values, y)
     between = _variance_between(standardized, y, stretch)
     null = _null_statistics(standardized, y, stretch, between, seed)
@@ -171,7 +168,7 @@ def standardize(
     numbers = {name: number for number, name in enumerate(reference.classes.tolist())}
     y = np.array([numbers.get(name, -1) for name in table["predicted"]], int)
     values = np.column_stack([np.asarray(table[name], float) for name in DESCRIPTORS])
-    values = _standardize(transform_scores(values), y, reference.means, reference.deviations)
+    values = _standardize(log_of_novelty(values), y, reference.means, reference.deviations)
     values[y < 0] = np.nan
     return values, y
 
@@ -213,14 +210,9 @@ def describe(result: DriftTest) -> str:
     )
 
 
-def transform_scores(values: np.ndarray) -> np.ndarray:
-    """Take the log of novelty and the logit of confidence, the last two of `DESCRIPTORS`.
-
-    There, deviations from the mean are about as likely on both sides.
-    """
-    novelty = np.log(np.maximum(values[:, -2], EPSILON))
-    doubt = np.clip(1 - values[:, -1], 1e-4, 1 - 1e-4)
-    return np.column_stack([values[:, :-2], novelty, -np.log(doubt / (1 - doubt))])
+def log_of_novelty(values: np.ndarray) -> np.ndarray:
+    """Take the log of novelty, the last of `DESCRIPTORS`: deviations are as likely on both sides."""
+    return np.column_stack([values[:, :-1], np.log(np.maximum(values[:, -1], EPSILON))])
 
 
 def _principal_axes(embeddings: np.ndarray, y: np.ndarray) -> np.ndarray:
