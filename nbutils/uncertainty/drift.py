@@ -88,8 +88,8 @@ def fit_reference(
     """Describe images in the order that they were taken, so that strips stay together.
 
     Consecutive images are held out in turn, as new strips would be, and described by the others.
-    Batches drawn from them, one stretch of each class, set the limit. Confidence is no descriptor: a
-    model is surer of the images it was trained on than of new ones.
+    Batches drawn from them, one stretch of each class, set the limit. Confidence is no descriptor:
+    a model is surer of the images it was trained on than of new ones.
 
     Parameters
     ----------
@@ -211,7 +211,7 @@ def describe(result: DriftTest) -> str:
 
 
 def log_of_novelty(values: np.ndarray) -> np.ndarray:
-    """Take the log of novelty, the last of `DESCRIPTORS`: deviations are as likely on both sides."""
+    """Take the log of novelty, the last of `DESCRIPTORS`: its deviations become symmetric."""
     return np.column_stack([values[:, :-1], np.log(np.maximum(values[:, -1], EPSILON))])
 
 
