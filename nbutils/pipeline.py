@@ -69,7 +69,9 @@ def run(
     parameters: Mapping[str, Any] | None = None,
     quick: bool = False,
 ) -> Path:
-    """Execute notebooks into a run, by default named after its data; return one report of them.
+    """Execute notebooks into a run and return one report of them.
+
+    The run is by default named after its data; where no notebook splits any, it is the last one.
 
     Data is found as `datasets.find_source` does, notebooks as `select`. Each parameter goes to the
     notebooks that declare it, as the type of its default; a `NAME` for the model that 02 trains is
@@ -86,9 +88,11 @@ def run(
     values = _typed(dict(parameters or {}), declared)
     if data:
         values["DATA_DIR"] = data
-    if data or not name:
+    splits_anew = any("DATA_DIR" in names for names in declared.values())
+    if data or (splits_anew and not name):
         source = datasets.find_source(values.get("DATA_DIR"))
         name = name or source.name
+    name = name or runs.open_run().name
     folder = runs.create_run(name)
     values = (QUICK if quick else {}) | values | {"RUN": name}
     with disk.locked(folder), disk.disk_errors(folder):

@@ -1,6 +1,7 @@
 """The notebooks run in order, headless, into one run, with one report."""
 
 import base64
+import os
 
 import nbformat
 import pytest
@@ -17,7 +18,8 @@ def notebooks(tmp_path, outputs, monkeypatch):
     """Two small notebooks: the first writes a file, the second fails if its parameter says so."""
     folder = tmp_path / "notebooks"
     folder.mkdir()
-    write(folder / "01_write.ipynb", "RUN = ''  # run\nCOUNT = 3  # of it", "print(RUN, COUNT)")
+    parameters = "RUN = ''  # run\nDATA_DIR = None  # images\nCOUNT = 3  # of it"
+    write(folder / "01_write.ipynb", parameters, "print(RUN, COUNT)")
     parameters = "RUN = ''  # run\nFAIL = 0.5  # or not"
     write(folder / "02_fail.ipynb", parameters, "assert FAIL < 1, 'no!'\nprint('went well')")
     monkeypatch.setattr(runs, "NOTEBOOKS", folder)
@@ -48,6 +50,16 @@ def test_a_run_is_named_after_its_data(notebooks, tmp_path):
     data = tmp_path / "mill_2"
     data.mkdir()
     assert pipeline.run(data=str(data), only="01").parent == runs.OUTPUTS / "mill_2"
+
+
+def test_without_the_notebook_that_splits_the_last_run_goes_on(notebooks, monkeypatch):
+    with pytest.raises(UserError, match="holds no run"):
+        pipeline.run(only="02")
+    for name, time in (("older", 1), ("newer", 2)):
+        split = runs.create_run(name) / runs.SPLIT
+        split.touch()
+        os.utime(split, (time, time))
+    assert pipeline.run(only="02").parent.name == "newer"
 
 
 def test_quick_runs_two_epochs(notebooks, capfd):
@@ -82,7 +94,7 @@ def test_copies_have_no_dead_bars(notebooks):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"parameters": {"TRAIN_SIZES": "7"}}, "has TRAIN_SIZES: choose from COUNT, FAIL, RUN"),
+        ({"parameters": {"TRAIN_SIZES": "7"}}, "has TRAIN_SIZES: choose from COUNT, DATA_DIR, FAIL, RUN"),
         ({"parameters": {"COUNT": "many"}}, "COUNT takes int such as 3, not 'many'"),
         ({"only": "01,07"}, "no notebook 07: choose from 01, 02"),
         ({"only": "01", "parameters": {"FAIL": "0"}}, "no notebook of this run has FAIL"),
