@@ -94,7 +94,7 @@ def test_copies_have_no_dead_bars(notebooks):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"parameters": {"TRAIN_SIZES": "7"}}, "has TRAIN_SIZES: choose from COUNT, DATA_DIR, FAIL, RUN"),
+        ({"parameters": {"SIZES": "7"}}, "has SIZES: choose from COUNT, DATA_DIR, FAIL, RUN"),
         ({"parameters": {"COUNT": "many"}}, "COUNT takes int such as 3, not 'many'"),
         ({"only": "01,07"}, "no notebook 07: choose from 01, 02"),
         ({"only": "01", "parameters": {"FAIL": "0"}}, "no notebook of this run has FAIL"),
