@@ -11,6 +11,7 @@ PRIOR = -2.0  # logit of a class before training: most cells are no defect
 MAX_LOG_DISTANCE = 4.0  # of a box's edge, in cells
 TOP_SHARE = 0.1  # of the cells, which speak for an image without boxes
 BOX_WEIGHT, QUALITY_WEIGHT = 2.0, 0.5  # in the loss of the cells
+INSIDE_WEIGHT = 0.2  # of the cells in boxes, beside those outside
 NAME = "cells"  # of the layer, and begin of the names of those before it
 HEAD_LEARNING_RATE = 2e-3
 
@@ -87,7 +88,7 @@ class DefectTrainer(keras.Model):
         With the outputs of `add_head`; its layer `augmentation` is passed by, since images come
         augmented with their boxes (`cells.augment`).
     weight
-        Of the cells in the loss.
+        Of the cells in the loss; with 0 they are left as they are.
     """
 
     def __init__(self, network: keras.Model, weight: float):
@@ -97,6 +98,8 @@ class DefectTrainer(keras.Model):
         self.after_augmentation = keras.Model(
             network.get_layer("augmentation").output, network.outputs
         )
+        for layer in network.layers if not weight else []:
+            layer.trainable = layer.trainable and not layer.name.startswith(NAME)
         self.built = True  # by the network
 
     def call(self, images, training=False):
@@ -111,7 +114,9 @@ class DefectTrainer(keras.Model):
             probabilities, predicted = self.after_augmentation(images, training=True)
             entropy = keras.losses.categorical_crossentropy(shares, probabilities)
             loss = tf.reduce_mean(entropy) + tf.add_n([tf.constant(0.0), *self.losses])
-            total = loss + self.weight * cell_loss(predicted, target, shares)
+            total = loss
+            if self.weight:
+                total += self.weight * cell_loss(predicted, target, shares)
         self.optimizer.apply_gradients(zip(tape.gradient(total, weights), weights, strict=True))
         for metric in self.metrics:
             values = (loss,) if metric.name == "loss" else (tf.argmax(shares, 1), probabilities)
@@ -122,8 +127,7 @@ class DefectTrainer(keras.Model):
 def train(trainer: DefectTrainer, batches: tf.data.Dataset, epochs: int) -> None:
     """Train the cells alone, on a backbone that stays as it is.
 
-    The head begins with random weights: were the backbone to learn with it from the start, its
-    first steps would spoil what the backbone knows.
+    So the map is that of the weights which were kept, and no class changes for its sake.
     """
     network = trainer.network
     before = [layer.trainable for layer in network.layers]
@@ -132,7 +136,7 @@ def train(trainer: DefectTrainer, batches: tf.data.Dataset, epochs: int) -> None
     schedule = keras.optimizers.schedules.CosineDecay(
         HEAD_LEARNING_RATE, epochs * int(batches.cardinality())
     )
-    of_head = DefectTrainer(network, trainer.weight)
+    of_head = DefectTrainer(network, weight=1.0)
     of_head.compile(optimizer=keras.optimizers.AdamW(schedule))
     of_head.fit(batches, epochs=epochs, shuffle=False, verbose=0)
     for layer, trains in zip(network.layers, before, strict=True):
@@ -141,6 +145,9 @@ def train(trainer: DefectTrainer, batches: tf.data.Dataset, epochs: int) -> None
 
 def cell_loss(predicted, target, shares):
     """Return the loss of cells: float32 tensor without axes.
+
+    Most cells lie in no box, and most that do in large ones. So cells in boxes have a share of
+    their own, `INSIDE_WEIGHT`, and each weighs less the larger its box, by the root of its area.
 
     Parameters
     ----------
@@ -152,20 +159,36 @@ def cell_loss(predicted, target, shares):
     n_classes = shares.shape[1]
     logits = predicted[..., :n_classes]
     marked, weight = target[..., :n_classes], target[..., n_classes : 2 * n_classes]
-    entropy = tf.nn.sigmoid_cross_entropy_with_logits(marked, logits)
-    counted = tf.reduce_sum(weight) / n_classes + 1.0  # cells
-    of_classes = tf.reduce_sum(entropy * weight) / counted
-    iou, generalized = _overlap(predicted[..., n_classes + 1 :], target[..., 2 * n_classes + 1 :])
-    has_box = target[..., 2 * n_classes]
-    count = tf.reduce_sum(has_box) + 1.0
-    of_boxes = tf.reduce_sum(has_box * (1.0 - generalized)) / count
+    edges = target[..., 2 * n_classes + 1 :]
+    boxed = _weigh_by_box(target[..., 2 * n_classes], edges)
+    iou, generalized = _overlap(predicted[..., n_classes + 1 :], edges)
     quality = tf.nn.sigmoid_cross_entropy_with_logits(
         tf.stop_gradient(iou), predicted[..., n_classes]
     )
-    of_quality = tf.reduce_sum(has_box * quality) / count
+    of_boxes = BOX_WEIGHT * (1.0 - generalized) + QUALITY_WEIGHT * quality
     return (
-        of_classes + BOX_WEIGHT * of_boxes + QUALITY_WEIGHT * of_quality
+        _class_loss(logits, marked, weight, boxed)
+        + tf.reduce_sum(boxed * of_boxes) / (tf.reduce_sum(boxed) + 1.0)
         + _image_loss(logits, weight, shares)
+    )
+
+
+def _weigh_by_box(has_box, edges):
+    """Return weights of cells, 0 without a box, with the same sum as `has_box`."""
+    left, top, right, bottom = tf.unstack(edges, axis=-1)
+    weights = has_box / tf.sqrt(tf.maximum((right - left) * (bottom - top), 1.0))
+    return weights * tf.math.divide_no_nan(tf.reduce_sum(has_box), tf.reduce_sum(weights))
+
+
+def _class_loss(logits, marked, weight, boxed):
+    """Return the loss of classes whose place is known, inside of boxes and outside."""
+    entropy = tf.nn.sigmoid_cross_entropy_with_logits(marked, logits)
+    inside = marked * weight * boxed[..., tf.newaxis]
+    outside = (1.0 - marked) * weight
+    cells_outside = tf.reduce_sum(outside) / logits.shape[-1]
+    return (
+        INSIDE_WEIGHT * tf.reduce_sum(entropy * inside) / (tf.reduce_sum(inside) + 1.0)
+        + (1.0 - INSIDE_WEIGHT) * tf.reduce_sum(entropy * outside) / (cells_outside + 1.0)
     )  # fmt: skip
 
 

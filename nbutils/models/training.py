@@ -33,6 +33,7 @@ COMMON_SETTINGS = {
     "head_epochs": 0,
     "freeze_batch_norm": False,
 }
+HEAD_EPOCHS_WITH_BOXES = 24  # of the map, which learns more from boxes than from classes
 RECIPES = {CUSTOM_CNN: {"epochs": 30, "learning_rate": 2e-3, "tta_views": 8}}  # all others:
 FINE_TUNING = {
     "epochs": 8,
@@ -40,6 +41,7 @@ FINE_TUNING = {
     "tta_views": 1,
     "patience": 4,
     "corruption": 1.0,
+    "map_weight": 0.0,
     "head_epochs": 8,
     "freeze_batch_norm": True,
 }
@@ -64,11 +66,14 @@ RULES = {  # setting -> what it has to be, in code and in words
 def recipe(name: str, **chosen) -> dict:
     """Return a network's own settings, with those that were chosen and are not None.
 
-    They are what `fit` takes, and tta_views (averaged at prediction). Raises UserError for a value
-    that cannot be.
+    They are what `fit` takes, and tta_views (averaged at prediction). A map that is trained after
+    the class takes longer where images are `boxed`. Raises UserError for a value that cannot be.
     """
     chosen = {key: value for key, value in chosen.items() if value is not None}
-    settings = COMMON_SETTINGS | RECIPES.get(name, FINE_TUNING) | chosen
+    settings = COMMON_SETTINGS | RECIPES.get(name, FINE_TUNING)
+    if settings["head_epochs"] and chosen.get("boxed"):
+        settings["head_epochs"] = HEAD_EPOCHS_WITH_BOXES
+    settings |= chosen
     for key, (is_valid, cure) in RULES.items():
         if not is_valid(settings[key]):
             raise UserError(f"{key.upper()} {settings[key]!r}: {cure}")
@@ -198,8 +203,6 @@ def _fit(
     if isinstance(trainer, DefectTrainer):
         samples = Samples(*train, boxes or [], normal)
         drawn = batches.boxes_dataset(samples, trainer.n_classes, trainer.grid, settings, draws)
-        if settings["head_epochs"] and not done:
-            defect_head.train(trainer, drawn, settings["head_epochs"])
     else:
         drawn = batches.training_dataset(train, settings, draws)
     if settings["head"]:
@@ -224,7 +227,12 @@ def _fit(
             )
     elif done:
         print(f"the training of {done} epochs was over, but for its saving", flush=True)
-    return checkpoint.load_best()
+    history = checkpoint.load_best()
+    if isinstance(trainer, DefectTrainer) and settings["head_epochs"]:
+        print(f"training the map alone for {settings['head_epochs']} epochs", flush=True)
+        draws.epoch = settings["epochs"]
+        defect_head.train(trainer, drawn, settings["head_epochs"])
+    return history
 
 
 def _build_state(trainer: keras.Model, network: keras.Model) -> None:
