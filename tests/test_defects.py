@@ -63,6 +63,23 @@ def test_of_two_boxes_of_a_defect_the_surer_stays():
     assert suppress(labels[:0], np.empty((0, 4))) == []
 
 
+@pytest.mark.parametrize("shape", [(60, 900), (900, 60), (40, 40)])
+def test_boxes_of_a_strip_are_suppressed_as_if_each_met_all_others(shape):
+    rng = np.random.default_rng(0)
+    start = rng.uniform(0, shape, (300, 2))
+    boxes, labels = (
+        np.hstack([start, start + rng.uniform(1, 40, (300, 2))]),
+        rng.integers(2, size=300),
+    )
+    kept: list[int] = []
+    for place, box in enumerate(boxes):
+        others = boxes[[each for each in kept if labels[each] == labels[place]]]
+        if not any(suppress(np.zeros(2), np.stack([other, box])) == [0] for other in others):
+            kept.append(place)
+    assert suppress(labels, boxes) == kept
+    assert len(kept) < len(boxes)
+
+
 @pytest.mark.parametrize(("length", "window"), [(700, 200), (200, 200), (5, 200), (333, 97)])
 def test_each_cell_of_an_image_is_owned_by_one_window(length, window):
     axis = windows.Axis(length, window, 25)

@@ -115,18 +115,26 @@ def suppress(labels: np.ndarray, boxes: np.ndarray) -> list[int]:
 
     Labels and boxes, (xmin, ymin, xmax, ymax) each, are sorted, the surest first.
     """
+    if not len(boxes):
+        return []
     areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    kept, left = [], np.arange(len(boxes))
-    while len(left):
-        first, left = left[0], left[1:]
-        kept.append(int(first))
-        low = np.maximum(boxes[left, :2], boxes[first, :2])
-        high = np.minimum(boxes[left, 2:], boxes[first, 2:])
+    axis = int(np.ptp(boxes[:, :2], axis=0).argmax())  # a strip is searched along its length
+    by_start = boxes[:, axis].argsort(kind="stable")
+    starts, longest = boxes[by_start, axis], (boxes[:, axis + 2] - boxes[:, axis]).max()
+    is_left = np.ones(len(boxes), bool)
+    for first in range(len(boxes)):
+        if not is_left[first]:
+            continue
+        reach = boxes[first, axis] - longest, boxes[first, axis + 2]
+        near = by_start[slice(*starts.searchsorted(reach))]
+        near = near[(near > first) & is_left[near] & (labels[near] == labels[first])]
+        low = np.maximum(boxes[near, :2], boxes[first, :2])
+        high = np.minimum(boxes[near, 2:], boxes[first, 2:])
         common = np.clip(high - low, 0, None).prod(axis=1)
-        union = areas[left] + areas[first] - common
-        is_same = (common > MAX_OVERLAP * union) | (common > MAX_CONTAINED * areas[left])
-        left = left[~(is_same & (labels[left] == labels[first]))]
-    return kept
+        union = areas[near] + areas[first] - common
+        is_same = (common > MAX_OVERLAP * union) | (common > MAX_CONTAINED * areas[near])
+        is_left[near[is_same]] = False
+    return np.flatnonzero(is_left).tolist()
 
 
 def to_pixels(defect: Defect, left: float, top: float, width: float, height: float) -> Defect:

@@ -1,0 +1,94 @@
+"""Measure the shipped map on strips: classes of their tiles, seconds, and memory.
+
+    python tests/measure_strips.py RUN
+
+RUN is the folder of a run whose test images have the model's classes, such as outputs/NEU-DET. Its
+test images are put side by side, 8 x 4 in a strip, and the class of a tile is that of its surest
+cells; then the strips lose half a tile at each side, so that no window is aligned with a tile. The
+long strips repeat all of them, to 20 and to 200 million pixels; `steel predict` judges them.
+"""
+
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import serving
+from PIL import Image
+
+from nbutils import load_predictor
+from nbutils.data import datasets, splits
+from nbutils.evaluation.metrics import wilson
+from nbutils.inference.predictor import Predictor
+
+ROWS, COLUMNS = 4, 8
+TOP_SHARE = 0.1  # of the cells of a tile, as in training
+LONG_ROWS = 20  # tiles, of the long strips
+LENGTHS = (5_000, 50_000)  # pixels
+
+
+def main(run: Path) -> None:
+    split = splits.read_split(run)
+    test = split[split["part"] == "test"].sample(frac=1, random_state=0)
+    images = datasets.read_originals(test)
+    side = len(images[0])
+    for cut in (0, side // 2):
+        right, count = tiles_right(load_predictor(), images, list(test["label"]), cut)
+        low, high = wilson(right, count)
+        share = f"{right / count:.1%} ({low:.1%} to {high:.1%})"
+        print(f"cut by {cut} pixels: {right} of {count} tiles are right, {share}")
+    with tempfile.TemporaryDirectory() as folder:
+        for length in LENGTHS:
+            width = len(images) // LONG_ROWS * LONG_ROWS
+            long = np.block([images[at:width:LONG_ROWS] for at in range(LONG_ROWS)])
+            strip = np.tile(long, -(-length // long.shape[1]))[:, :length]
+            file = Path(folder) / f"{length}.tif"
+            Image.fromarray(strip).save(file)
+            judge(file, strip.size)
+
+
+def tiles_right(
+    predictor: Predictor, images: list[np.ndarray], labels: list[str], cut: int
+) -> tuple[int, int]:
+    """Return how many tiles of strips get their class, and how many there are."""
+    names, found = [], []
+    count = ROWS * COLUMNS
+    side = len(images[0])
+    for first in range(0, len(images) - count + 1, count):
+        tiles = images[first : first + count]
+        strip = np.block([tiles[at : at + COLUMNS] for at in range(0, count, COLUMNS)])
+        strip = strip[cut : len(strip) - cut, cut : strip.shape[1] - cut]
+        prediction = predictor.predict_image(np.ascontiguousarray(strip))
+        down, across = np.divide(prediction.defect_map.shape[:2], strip.shape)
+        for number, label in enumerate(labels[first : first + count]):
+            row, column = divmod(number, COLUMNS)
+            rows = slice(*edges(row, side, cut, down))
+            columns = slice(*edges(column, side, cut, across))
+            cells = prediction.defect_map[rows, columns].reshape(-1, len(predictor.classes))
+            surest = np.sort(cells, axis=0)[-max(int(TOP_SHARE * len(cells)), 1) :]
+            found.append(predictor.classes[surest.mean(axis=0).argmax()])
+            names.append(label)
+    return int((pd.Series(found) == pd.Series(names)).sum()), len(names)
+
+
+def edges(number: int, side: int, cut: int, scale: float) -> tuple[int, int]:
+    """Return the first cell of a tile that is whole, and the one after its last."""
+    first, last = number * side - cut, (number + 1) * side - cut
+    return int(np.ceil(max(first, 0) * scale)), int(last * scale)
+
+
+def judge(file: Path, pixels: int) -> None:
+    """Judge a strip as a user would, and print what it took, start included."""
+    start = time.perf_counter()
+    subprocess.run([*serving.STEEL, "predict", str(file)], check=True, stdout=subprocess.DEVNULL)
+    seconds = time.perf_counter() - start
+    most = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    print(f"{pixels / 1e6:.0f} million pixels: {seconds:.1f} s, {most:.0f} MB at most so far")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
