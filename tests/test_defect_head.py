@@ -120,3 +120,28 @@ def test_class_and_cells_learn_together(network, tmp_path):
     outputs = (each.predict(images, verbose=0) for each in (reloaded, network))
     for one, other in zip(*outputs, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def test_the_map_after_the_class_is_the_same_if_it_was_interrupted(tmp_path, monkeypatch):
+    images, y, boxes = bright_squares()
+    after = SETTINGS | {"map_weight": 0.0, "head_epochs": 2}
+
+    def fitted(folder, seed):
+        keras.utils.set_random_seed(seed)
+        network = defect_head.add_head(networks.custom_cnn(2, seed=seed, size=SIZE), 2)
+        trainer = defect_head.DefectTrainer(network, after["map_weight"])
+        optimizer = training.make_optimizer(after)
+        trainer.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
+        training.fit(trainer, (images, y), (images, y), folder, after, boxes)
+        return network.predict(images, verbose=0)
+
+    whole = fitted(tmp_path / "whole", 0)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(defect_head, "train", interrupted)
+        fitted(tmp_path / "resumed", 0)
+    for one, other in zip(fitted(tmp_path / "resumed", 1), whole, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+def interrupted(*arguments):
+    raise KeyboardInterrupt

@@ -231,6 +231,7 @@ def _fit(
     if isinstance(trainer, DefectTrainer) and settings["head_epochs"]:
         print(f"training the map alone for {settings['head_epochs']} epochs", flush=True)
         draws.epoch = settings["epochs"]
+        resuming.seed_layers(network, settings["seed"], settings["epochs"])
         defect_head.train(trainer, drawn, settings["head_epochs"])
     return history
 
