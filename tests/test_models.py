@@ -190,6 +190,19 @@ def test_a_recipe_has_the_settings_of_the_network_and_those_chosen():
 
 
 @pytest.mark.parametrize(
+    ("name", "chosen", "epochs"),
+    [
+        ("mobilenet_v2", {"boxed": False}, 8),
+        ("mobilenet_v2", {"boxed": True}, training.HEAD_EPOCHS_WITH_BOXES),
+        ("mobilenet_v2", {"boxed": True, "head_epochs": 3}, 3),
+        ("custom_cnn", {"boxed": True}, 0),
+    ],
+)
+def test_a_map_after_the_class_takes_longer_with_boxes(name, chosen, epochs):
+    assert training.recipe(name, **chosen)["head_epochs"] == epochs
+
+
+@pytest.mark.parametrize(
     ("name", "value"),
     [
         ("epochs", 0),
