@@ -149,10 +149,7 @@ def main_options(
 @app.command(cls=Run, epilog="Example: steel run --run mill_2 --data ~/images/mill_2 -p EPOCHS 80")
 def run(
     name: Annotated[
-        str,
-        typer.Option(
-            "--run", help="Folder below outputs/. Default: the data's name, or the last run."
-        ),
+        str, typer.Option("--run", help="Folder below outputs/. Default: by the data, or the last.")
     ] = "",
     data: Annotated[
         str, typer.Option(help="Folder with the images. Default: NEU-DET where it is found.")

@@ -27,7 +27,7 @@ from nbutils.data import datasets
 from nbutils.runs import UserError
 
 ONE_MODEL = {"01", "02", "03", "04", "05"}  # about one model; the others compare
-QUICK = {"EPOCHS": 2}
+QUICK = {"EPOCHS": 2, "HEAD_EPOCHS": 2}
 NUMBERED = "[0-9][0-9]_*.ipynb"
 KERNEL_OPTIONS = ["--log-level=CRITICAL"]  # else they warn of TCP and of their end
 PLAIN = {"text/plain"}  # of an output that is but Python's description of an object

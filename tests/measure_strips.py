@@ -5,7 +5,7 @@
 RUN is the folder of a run whose test images have the model's classes, such as outputs/NEU-DET. Its
 test images are put side by side, 8 x 4 in a strip, and the class of a tile is that of its surest
 cells; then the strips lose half a tile at each side, so that no window is aligned with a tile. The
-long strips repeat all of them, to 20 and to 200 million pixels; `steel predict` judges them.
+long strips repeat all of them, to 20 and to 200 million pixels; `steel predict` takes them.
 """
 
 import resource
@@ -24,9 +24,9 @@ from nbutils import load_predictor
 from nbutils.data import datasets, splits
 from nbutils.evaluation.metrics import wilson
 from nbutils.inference.predictor import Predictor
+from nbutils.models.defect_head import TOP_SHARE
 
 ROWS, COLUMNS = 4, 8
-TOP_SHARE = 0.1  # of the cells of a tile, as in training
 LONG_ROWS = 20  # tiles, of the long strips
 LENGTHS = (5_000, 50_000)  # pixels
 
@@ -41,14 +41,14 @@ def main(run: Path) -> None:
         low, high = wilson(right, count)
         share = f"{right / count:.1%} ({low:.1%} to {high:.1%})"
         print(f"cut by {cut} pixels: {right} of {count} tiles are right, {share}")
+    width = len(images) // LONG_ROWS * LONG_ROWS
+    long = np.block([images[at:width:LONG_ROWS] for at in range(LONG_ROWS)])
     with tempfile.TemporaryDirectory() as folder:
         for length in LENGTHS:
-            width = len(images) // LONG_ROWS * LONG_ROWS
-            long = np.block([images[at:width:LONG_ROWS] for at in range(LONG_ROWS)])
             strip = np.tile(long, -(-length // long.shape[1]))[:, :length]
             file = Path(folder) / f"{length}.tif"
             Image.fromarray(strip).save(file)
-            judge(file, strip.size)
+            predict(file, strip.size)
 
 
 def tiles_right(
@@ -81,8 +81,8 @@ def edges(number: int, side: int, cut: int, scale: float) -> tuple[int, int]:
     return int(np.ceil(max(first, 0) * scale)), int(last * scale)
 
 
-def judge(file: Path, pixels: int) -> None:
-    """Judge a strip as a user would, and print what it took, start included."""
+def predict(file: Path, pixels: int) -> None:
+    """Predict a strip as a user would, and print what it took, start included."""
     start = time.perf_counter()
     subprocess.run([*serving.STEEL, "predict", str(file)], check=True, stdout=subprocess.DEVNULL)
     seconds = time.perf_counter() - start

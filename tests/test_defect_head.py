@@ -101,8 +101,8 @@ def test_the_head_learns_alone_where_the_defects_are(network):
         return float(defect_head.cell_loss(network.predict(turned, verbose=0)[1], target, shares))
 
     untrained = loss()
-    defect_head.train(trainer, drawn, epochs=40)
-    assert loss() < 0.99 * untrained
+    defect_head.train(trainer, drawn, epochs=60)
+    assert loss() < 0.75 * untrained
     assert [layer.trainable for layer in network.layers] == trains
     for weight, value in zip(classifier.weights, before, strict=True):
         np.testing.assert_array_equal(weight.numpy(), value)

@@ -63,9 +63,13 @@ def test_without_the_notebook_that_splits_the_last_run_goes_on(notebooks, monkey
 
 
 def test_quick_runs_two_epochs(notebooks, capfd):
-    write(notebooks / "01_write.ipynb", "RUN = ''  # run\nEPOCHS = 9  # at most", "print(EPOCHS)")
+    write(
+        notebooks / "01_write.ipynb",
+        "EPOCHS = 9  # x\nHEAD_EPOCHS = 8  # x",
+        "print(EPOCHS, HEAD_EPOCHS)",
+    )
     pipeline.run("one", only="01", quick=True)
-    assert "\n2\n" in capfd.readouterr().out
+    assert "\n2 2\n" in capfd.readouterr().out
 
 
 def test_the_model_of_a_name_is_that_of_the_notebooks_after_it(notebooks, capfd):

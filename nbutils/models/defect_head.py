@@ -98,8 +98,9 @@ class DefectTrainer(keras.Model):
         self.after_augmentation = keras.Model(
             network.get_layer("augmentation").output, network.outputs
         )
-        for layer in network.layers if not weight else []:
-            layer.trainable = layer.trainable and not layer.name.startswith(NAME)
+        if not weight:
+            for layer in network.layers:
+                layer.trainable &= not layer.name.startswith(NAME)
         self.built = True  # by the network
 
     def call(self, images, training=False):

@@ -63,7 +63,7 @@ RULES = {  # setting -> what it has to be, in code and in words
 }
 
 
-def recipe(name: str, **chosen) -> dict:
+def recipe(name: str, boxed: bool = False, **chosen) -> dict:
     """Return a network's own settings, with those that were chosen and are not None.
 
     They are what `fit` takes, and tta_views (averaged at prediction). A map that is trained after
@@ -71,7 +71,7 @@ def recipe(name: str, **chosen) -> dict:
     """
     chosen = {key: value for key, value in chosen.items() if value is not None}
     settings = COMMON_SETTINGS | RECIPES.get(name, FINE_TUNING)
-    if settings["head_epochs"] and chosen.get("boxed"):
+    if settings["head_epochs"] and boxed:
         settings["head_epochs"] = HEAD_EPOCHS_WITH_BOXES
     settings |= chosen
     for key, (is_valid, cure) in RULES.items():
@@ -210,20 +210,15 @@ def _fit(
     if not checkpoint.is_over():
         _build_state(trainer, network)
         curves = state.parent / "tensorboard"
-        rate = LearningRate(settings, len(train[1]))
-        with resuming.curve_errors(curves):
+        callbacks = [
+            LearningRate(settings, len(train[1])),
+            checkpoint,
+            keras.callbacks.TensorBoard(curves, write_graph=False),
+        ]
+        epochs = {"initial_epoch": done, "epochs": settings["epochs"], "callbacks": callbacks}
+        with resuming.curve_errors(curves):  # the data set shuffles
             trainer.fit(
-                drawn,
-                validation_data=validation_batches,
-                initial_epoch=done,
-                epochs=settings["epochs"],
-                callbacks=[
-                    rate,
-                    checkpoint,
-                    keras.callbacks.TensorBoard(curves, write_graph=False),
-                ],
-                shuffle=False,  # the data set shuffles
-                verbose=0,
+                drawn, validation_data=validation_batches, shuffle=False, verbose=0, **epochs
             )
     elif done:
         print(f"the training of {done} epochs was over, but for its saving", flush=True)
