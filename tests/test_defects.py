@@ -216,6 +216,9 @@ def test_a_strip_is_reviewed_by_what_its_windows_say():
             sets = np.ones((len(sure), 2), bool)
             return Assessment(probabilities, zeros, sets, zeros > 0, 1.0 - sure, reasons)
 
+        def describe_quality(self, statistics):
+            return ()
+
     gray = np.zeros((16, 160), np.uint8)
     predictor = predictor_of(in_batches, image_size=(16, 16), policy=Policy())
     assert predictor.predict_image(gray).decision == "accept"
@@ -224,6 +227,27 @@ def test_a_strip_is_reviewed_by_what_its_windows_say():
     assert prediction.decision == "review"
     assert "windows: confidence 90.0%" in prediction.reasons[0]
     assert prediction.risk == 1
+
+
+def test_a_strip_of_worn_windows_is_reviewed_though_it_shows_no_defect():
+    class Policy:
+        def assess(self, probabilities, embeddings):
+            zeros = np.zeros(len(probabilities))
+            sets = np.ones((len(zeros), 2), bool)
+            reasons = [("confidence 90.0% is below 95.0%",) for _ in zeros]
+            return Assessment(probabilities, zeros, sets, zeros > 0, zeros, reasons)
+
+        def describe_quality(self, statistics):
+            return ("the picture is too dark: brightness 0",) if statistics[0] < 1 else ()
+
+    predictor = predictor_of(in_batches, image_size=(16, 16), policy=Policy())
+    dark, light = (np.full((16, 160), value, np.uint8) for value in (0, 50))
+    assert predictor.predict_image(light).decision == "accept"
+    prediction = predictor.predict_image(dark)
+    assert prediction.top(2) == [("no_defect", prediction.confidence)]
+    assert prediction.reasons == (
+        "13 of 13 windows without a defect: the picture is too dark: brightness 0",
+    )
 
 
 def test_drawn_outliers_are_of_no_class_and_differ():

@@ -2,6 +2,7 @@
 
 import io
 import os
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -145,6 +146,17 @@ def test_symmetries_are_the_eight_of_the_square_the_identity_first():
     for image, of_image in zip(images[..., 0], np.moveaxis(views[..., 0], 1, 0), strict=True):
         expected = [np.rot90(flipped, turns) for flipped in (image, image.T) for turns in range(4)]
         assert {view.tobytes() for view in of_image} == {view.tobytes() for view in expected}
+
+
+def test_the_bytes_of_a_file_are_not_kept_beside_its_picture():
+    tracemalloc.start()
+    data = [encode(Image.new("L", (4000, 5000), 7), "TIFF")]
+    tracemalloc.reset_peak()
+    gray = decode(data.pop())
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (gray == 7).all()
+    assert most < 1.8 * gray.size, "the result and a band of it, without the file"
 
 
 def test_no_other_error_than_one_of_the_image_leaves_the_decoder(monkeypatch, gray):

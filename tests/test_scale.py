@@ -66,6 +66,15 @@ def test_an_image_twice_as_large_is_judged_as_if_it_were_half_as_large():
         assert usual.predict_image(gray).defect_map.shape > found.defect_map.shape, "in windows"
 
 
+@pytest.mark.parametrize("model", ["mobilenet_v2", "custom_cnn"])
+def test_a_strip_of_noise_is_reviewed(model):
+    rng = np.random.default_rng(0)
+    predictor = load_predictor(f"{runs.REFERENCE}/{model}")
+    for deviation in (4, 12, 40):
+        noise = np.clip(rng.normal(120, deviation, (500, 900)), 0, 255).astype(np.uint8)
+        assert predictor.predict_image(noise).decision == "review"
+
+
 def test_an_image_smaller_than_a_window_is_completed_to_one():
     _, content = synthetic.example_files(seed=0)[1]
     gray = decode(content)

@@ -56,7 +56,8 @@ def decode(data: bytes, name: str = "image", bits: int | None = None) -> np.ndar
     """Turn the bytes of an image file into its gray values.
 
     Colour becomes luminance (ITU-R 601), EXIF orientation is applied, and 16 bits are scaled to 8.
-    Beside the result, it takes the memory of the picture as it is stored.
+    Beside the result, it takes the memory of the picture as it is stored; the bytes of the file are
+    let go before, where nothing else holds them.
 
     Parameters
     ----------
@@ -79,14 +80,18 @@ def decode(data: bytes, name: str = "image", bits: int | None = None) -> np.ndar
     """
     with _open(data, name) as image:
         containers.check_picture(data, image)
-        is_deep = _is_deep(image)
-        image.load()
+        is_deep, has_16_bits = _is_deep(image), image.mode.startswith("I;16")
+        stated = bit_depth.stated_bits(image, data) if has_16_bits else None
+        assert image.fp
+        with image.fp:
+            image.load()
+        del data  # the file of a strip is not kept beside its picture
         turn = _orientation(image)
         height, width = image.height, image.width
         gray = np.empty((width, height) if turn in TURNED else (height, width), np.uint8)
         stored = _as_stored(gray, turn)
-        if image.mode.startswith("I;16"):
-            _from_16_bits(image, data, bits, stored)
+        if has_16_bits:
+            _from_16_bits(image, stated, bits, stored)
         else:
             for rows, band in _bands(image):
                 stored[rows] = _luminance(band)
@@ -186,7 +191,9 @@ def _open(data: bytes, name: str) -> Iterator[ImageFile]:
     try:
         containers.check_structure(data)
         Image.MAX_IMAGE_PIXELS = MAX_PIXELS  # Pillow's own limit, of the process
-        with opener(io.BytesIO(data)) as image:
+        file = io.BytesIO(data)
+        del data
+        with opener(file) as image:
             _check_header(image)
             yield image
     except (ContainerError, BitDepthError) as error:
@@ -255,12 +262,14 @@ def _luminance(band: Image.Image) -> np.ndarray:
     return np.asarray(band if band.mode == "L" else band.convert("L"))
 
 
-def _from_16_bits(image: ImageFile, data: bytes, bits: int | None, stored: np.ndarray) -> None:
+def _from_16_bits(
+    image: ImageFile, stated: int | None, bits: int | None, stored: np.ndarray
+) -> None:
     """Fill `stored` with the gray values of 16-bit ones."""
     histogram = _histogram(image)
     if histogram[image.info.get("transparency", 0)] and "transparency" in image.info:
         raise ContainerError("is partly transparent: save it without an alpha channel")
-    bits = bit_depth.choose(histogram, bit_depth.stated_bits(image, data), bits)
+    bits = bit_depth.choose(histogram, stated, bits)
     table = bit_depth.lookup(bits, bit_depth.is_inverted(image))
     for rows, band in _bands(image):
         stored[rows] = table[np.asarray(band)]

@@ -198,9 +198,9 @@ def _read(path: str, bits: int | None) -> tuple[np.ndarray | None, str, str]:
     """Return a file's gray values (None if it cannot be read), SHA-256 and error."""
     digest = ""
     try:
-        data = read_file(path)
-        digest = hashlib.sha256(data).hexdigest()
-        return decode(data, path, bits), digest, ""
+        data = [read_file(path)]
+        digest = hashlib.sha256(data[0]).hexdigest()
+        return decode(data.pop(), path, bits), digest, ""  # which lets the bytes go
     except ImageError as error:
         return None, digest, str(error)
 

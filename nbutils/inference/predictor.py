@@ -52,6 +52,7 @@ class Prediction:
     defects: tuple[Defect, ...] = ()  # surest first
     is_empty: bool = False  # the map shows no defect
     is_novel: bool = False  # unlike the training images
+    is_worn: bool = False  # reviewed, and the picture is of a quality that training never had
 
     @property
     def label(self) -> str:
@@ -73,7 +74,12 @@ class Prediction:
         return "review" if self.reasons else "accept"
 
     def top(self, k: int) -> list[tuple[str, float]]:
-        """The k most probable classes with their probabilities, highest first."""
+        """The k most probable classes with their probabilities, highest first.
+
+        `NO_DEFECT` alone where the map is empty: the classes are then those of a window without it.
+        """
+        if self.is_empty:
+            return [(self.label, self.confidence)]
         return sorted(self.probabilities.items(), key=lambda item: -item[1])[:k]
 
     def to_row(self, path: str | Path, label: str = "") -> dict[str, Any]:
@@ -227,17 +233,19 @@ class Predictor:
             rows = zip(outputs.probabilities, located, strict=True)
             return [Prediction(self._by_class(row), **where) for row, where in rows]
         each = self.policy.assess(outputs.probabilities, outputs.embeddings)
+        worn: dict[int, tuple[str, ...]] = {}
         for index, image in enumerate(images or ()):
             if each.reasons[index]:
-                each.reasons[index] += self.policy.describe_quality(image_statistics(image))
+                worn[index] = self.policy.describe_quality(image_statistics(image))
         return [
             Prediction(
                 self._by_class(each.probabilities[index]),
                 float(each.novelty[index]),
                 tuple(compress(self.classes, each.prediction_sets[index])),
-                each.reasons[index],
+                each.reasons[index] + worn.get(index, ()),
                 float(each.risk[index]),
                 is_novel=bool(each.is_novel[index]),
+                is_worn=bool(worn.get(index)),
                 **where,
             )
             for index, where in enumerate(located)

@@ -12,7 +12,7 @@ from nbutils.runtime import batched
 if TYPE_CHECKING:
     from nbutils.inference.predictor import Prediction, Predictor
 
-MAX_UNLIKE = 0.05  # share of the windows that may exceed the limit of novelty, by chance
+MAX_UNLIKE = 0.05  # share of the windows that may be unlike those of training, by chance
 
 
 def predict(predictor: "Predictor", gray: np.ndarray) -> tuple["Prediction", np.ndarray]:
@@ -30,8 +30,9 @@ def predict(predictor: "Predictor", gray: np.ndarray) -> tuple["Prediction", np.
         stitched = np.zeros(shape, np.float32)
     found, places = Findings(), tiles.places()
     for group in batched(tiles.cut(gray), windows.GROUP):
-        outputs = predictor.forward(predictor.fit(view) for view in group)
-        predictions = predictor.to_predictions(outputs, [(1, 1)] * len(group))
+        images = [predictor.fit(view) for view in group]
+        outputs = predictor.forward(images)
+        predictions = predictor.to_predictions(outputs, [(1, 1)] * len(group), images)
         for prediction, embedding in zip(predictions, outputs.embeddings, strict=True):
             row, column = next(places)
             found.add(prediction, embedding, _owned(prediction, tiles, row, column))
@@ -61,7 +62,7 @@ class Findings:
     surest: "Prediction | None" = None  # with the surest defect
     riskiest: "Prediction | None" = None
     reasons: list[tuple[str, ...]] = field(default_factory=list)  # of windows with a defect
-    unlike: int = 0  # windows without a defect that are to be reviewed all the same
+    unlike: list[str] = field(default_factory=list)  # why, of windows without a defect to review
 
     def add(self, prediction: "Prediction", embedding: np.ndarray, defects: list[Defect]) -> None:
         """Enter a window, and the defects that it owns."""
@@ -72,8 +73,8 @@ class Findings:
             self.riskiest = prediction
         if prediction.reasons and (defects or prediction.defect_map is None):
             self.reasons.append(prediction.reasons)
-        elif prediction.is_novel:
-            self.unlike += 1
+        elif prediction.is_novel or prediction.is_worn:
+            self.unlike.append(prediction.reasons[0 if prediction.is_novel else -1])
         if defects and (not self.surest or _surest(prediction) > _surest(self.surest)):
             self.surest = prediction
 
@@ -97,8 +98,9 @@ class Findings:
         reasons = []
         if self.reasons:
             reasons.append(f"{len(self.reasons)} of {self.count} windows: {self.reasons[0][0]}")
-        if self.unlike > MAX_UNLIKE * self.count:
-            reasons.append(f"{self.unlike} of {self.count} windows are unlike the training images")
+        if len(self.unlike) > MAX_UNLIKE * self.count:
+            among = f"{len(self.unlike)} of {self.count} windows without a defect"
+            reasons.append(f"{among}: {self.unlike[0]}")
         return tuple(reasons)
 
 
