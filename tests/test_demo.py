@@ -207,13 +207,13 @@ def streamlit_page(monkeypatch):
     testing = pytest.importorskip("streamlit.testing.v1")
     import streamlit as st
 
-    def app(model, files):
+    def app(model, files, scale=1.0):
         import streamlit as st
 
         from nbutils.apps import streamlit_app
 
         st.file_uploader = lambda *_, **__: files
-        streamlit_app.page(model)
+        streamlit_app.page(model, scale)
 
     monkeypatch.setattr(st, "file_uploader", st.file_uploader)
     main = sys.modules["__main__"]  # which the page takes the place of, also for new processes
@@ -247,3 +247,12 @@ def test_the_streamlit_page_says_that_there_is_no_such_model(streamlit_page, out
     page = streamlit_page("mill_9/none", [])
     assert not page.exception
     assert "no model 'mill_9/none'" in page.error[0].value
+
+
+def test_the_streamlit_page_takes_the_scale_of_a_camera(streamlit_page, outputs, gray):
+    twice = np.kron(gray, np.ones((2, 2), np.uint8))
+    page = streamlit_page(MODEL, [Upload(encode_png(twice))], 0.5)
+    expected = load_predictor(MODEL, scale=0.5).predict_image(twice)
+    assert not page.exception
+    assert f"{expected.confidence:.1%}" in shown(page)
+    assert "SCALE 90 is out of range" in streamlit_page(MODEL, [], 90.0).error[0].value

@@ -1,7 +1,7 @@
 """The demo as a Streamlit page.
 
 streamlit run nbutils/apps/streamlit_app.py --browser.gatherUsageStats false \
-    --server.address 127.0.0.1 [-- --model MODEL]
+    --server.address 127.0.0.1 [-- --model MODEL --scale 1]
 """
 
 import argparse
@@ -18,9 +18,9 @@ from nbutils.runs import UserError
 
 
 @st.cache_resource
-def load(model: str) -> Predictor:
+def load(model: str, scale: float) -> Predictor:
     """Return a model's predictor, once for all visitors."""
-    return load_predictor(model)
+    return load_predictor(model, scale=scale)
 
 
 def session(predictor: Predictor) -> Session:
@@ -31,12 +31,12 @@ def session(predictor: Predictor) -> Session:
     return sessions[predictor.name]
 
 
-def page(model: str) -> None:
-    """Draw the page."""
+def page(model: str, scale: float) -> None:
+    """Draw the page; images are enlarged by `scale` to be as those of training."""
     st.set_page_config(page_title="Steel surface defects", layout="wide")
     st.title("Steel surface defects")
     try:
-        predictor = load(model)
+        predictor = load(model, scale)
     except UserError as error:
         st.error(str(error))
         return
@@ -63,4 +63,5 @@ def page(model: str) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--model", default=DEFAULT_MODEL, help="such as reference/mobilenet_v2")
-    page(parser.parse_args().model)
+    parser.add_argument("--scale", type=float, default=1.0, help="as `steel demo` takes it")
+    page(**vars(parser.parse_args()))
