@@ -5,15 +5,12 @@ sentence; 130 interrupted (0 where it watches, for that is how it ends). What a 
 is imported inside it, so that `steel predict` runs with the base installation.
 """
 
-import csv
 import io
-import json
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,19 +21,18 @@ from typer.core import TyperCommand, TyperGroup
 from nbutils import disk, runs
 from nbutils.data import bit_depth, image_list
 from nbutils.data.images import ImageError, common_bit_depth, decode, read_file
+from nbutils.inference import answers
 from nbutils.inference.predictor import (
     DEFAULT_MODEL,
     Prediction,
     Predictor,
     error_row,
     load_predictor,
-    row_columns,
 )
 from nbutils.runs import UserError
 
 UNREADABLE, USER_ERROR, INTERRUPTED = 1, 2, 130  # exit codes
 MAX_REVIEW_ROWS = 200  # of the review queue on the page
-Printer = Callable[[dict[str, Any], Prediction | None], None]  # of a row and its prediction
 EXTRAS = {  # of the package, that each command needs
     "run": "notebooks",
     "predict": "train",
@@ -191,9 +187,8 @@ def predict(
     bit_depth.check(bits)
     predictor = load_predictor(model, backend, scale)
     bits = bits or predictor.bit_depth or _bits_of_set(paths)
-    show: Printer = partial(_print_text, max(map(len, paths), default=0), top)
-    if as_csv or as_json:
-        show = _csv_printer(predictor) if as_csv else _print_json
+    show = answers.print_json if as_json else answers.text_printer(paths, top)
+    show = answers.csv_printer(predictor.classes) if as_csv else show
     unreadable = False
     for path in paths:
         row, prediction = _predict(predictor, path, bits)
@@ -218,28 +213,6 @@ def _predict(
         return prediction.to_row(path), prediction
     except ImageError as error:
         return error_row(path, str(error), predictor.classes), None
-
-
-def _csv_printer(predictor: Predictor) -> Printer:
-    table = csv.DictWriter(sys.stdout, row_columns(predictor.classes), lineterminator="\n")
-    table.writeheader()
-    return lambda row, prediction: table.writerow(row)
-
-
-def _print_json(row: dict[str, Any], prediction: Prediction | None) -> None:
-    values = {key: None if value != value else value for key, value in row.items()}  # no NaN
-    typer.echo(json.dumps(values))
-
-
-def _print_text(width: int, top: int, row: dict[str, Any], prediction: Prediction | None) -> None:
-    path = row["path"].ljust(width)
-    if prediction is None:
-        typer.echo(f"{path}  error   {row['error']}")
-        return
-    classes = "  ".join(f"{label} {share:.1%}" for label, share in prediction.top(top))
-    typer.echo(f"{path}  {prediction.decision}  {classes}")
-    for reason in prediction.reasons:
-        typer.echo(f"{'':{width}}          {reason}")
 
 
 @app.command(epilog='Example: steel inspect "cam_?/*.jpg" --run mill_2 --model mill_2/mobilenet_v2')
@@ -275,9 +248,9 @@ def inspect(
     if watched:
         asked.watch(typer.echo)
         return
-    table, page, n_errors = asked.run(scheduler, workers)
-    typer.echo(f"{table}\n{page}")
-    raise typer.Exit(UNREADABLE if n_errors else 0)
+    table, page, summary = asked.run(scheduler, workers)
+    typer.echo(f"{summary.describe()}\n{table}\n{table.with_name(runs.DEFECTS)}\n{page}")
+    raise typer.Exit(UNREADABLE if summary.n_errors else 0)
 
 
 @app.command(epilog="Example: steel export mill_2/mobilenet_v2")

@@ -11,8 +11,10 @@ import time
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from nbutils import runs
 from nbutils.inference import batch
@@ -106,10 +108,34 @@ def test_a_finished_inspection_says_so(whole, tree, trained, monkeypatch, capsys
         batch.inspect([tree.name], whole, trained, processes=1)
 
 
+def test_images_that_have_come_since_are_inspected_as_well(trained, gray, tmp_path, capsys):
+    shift = tmp_path / "shift"
+    shift.mkdir()
+    for name in ("b.png", "._b.png", "a.png"):  # not in the order of the list
+        if name == "a.png":
+            batch.inspect([str(shift)], tmp_path / "run", trained, processes=1)
+        Image.fromarray(gray).save(shift / name, "PNG")
+    batch.inspect([str(shift)], tmp_path / "run", trained, processes=1)
+    assert "1 images have come since" in capsys.readouterr().out
+    assert [Path(row["path"]).name for row in rows_of(tmp_path / "run")] == ["b.png", "a.png"]
+    batch.inspect([str(shift)], tmp_path / "run", trained, processes=1)
+    assert "All 2 images of the list are inspected" in capsys.readouterr().out
+
+
+def test_a_strip_has_the_same_confidence_in_the_table(trained, tmp_path):
+    strip = np.full((300, 900), 128, np.uint8)
+    Image.fromarray(strip).save(tmp_path / "strip.png")
+    batch.inspect([str(tmp_path / "strip.png")], tmp_path / "run", trained, processes=1)
+    [row] = rows_of(tmp_path / "run")
+    expected = load_predictor(trained).predict_image(strip)
+    assert row["predicted"] == expected.label
+    assert float(row["confidence"]) == pytest.approx(expected.confidence, rel=1e-4)
+
+
 def test_another_inspection_is_not_mixed_in(whole, tree, trained):
     with pytest.raises(UserError, match="choose another RUN"):
         batch.inspect([str(tree / "line_1")], whole, trained, processes=1)
-    with pytest.raises(UserError, match=r"holds an inspection of .* \(litert, scale 1"):
+    with pytest.raises(UserError, match=r"\(backend litert there, keras here\)"):
         batch.inspect([str(tree)], whole, trained, "keras", processes=1)
 
 
@@ -120,8 +146,6 @@ def test_a_model_that_is_trained_again_is_loaded_again(trained):
 
 
 def test_names_of_any_kind_are_one_row_each(trained, gray, tmp_path):
-    from PIL import Image
-
     odd = tmp_path / "odd"
     odd.mkdir()
     names = ["a,b.png", 'quote".png', "line\nbreak.png", "grün.png", os.fsdecode(b"bytes\xff.png")]

@@ -67,6 +67,9 @@ def test_json_is_an_object_a_line(images, trained):
     [row] = map(json.loads, done.stdout.splitlines())
     assert row["decision"] in ("accept", "review")
     assert row["novelty"] > 0
+    gray = decode((images / "a.png").read_bytes())
+    found = load_predictor(trained).predict_image(gray).defects
+    assert row["defects"] == [vars(defect) for defect in found]
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -5,7 +7,7 @@ from nbutils.data import cells
 from nbutils.data.outliers import draw_outlier
 from nbutils.inference import windows
 from nbutils.inference.defects import CellDecoder, connected, suppress
-from nbutils.inference.predictor import Predictor
+from nbutils.inference.predictor import NO_POLICY, Predictor
 from nbutils.uncertainty.review import Assessment
 
 CLASSES = ("scratch", "pit")
@@ -164,6 +166,22 @@ def bright_cells(batches):
             yield np.concatenate([[1 - pit, pit], np.zeros(3), values.ravel()])[np.newaxis]
 
 
+def of_map(logit):
+    """A network whose map has the same value everywhere, and whose boxes are not to be trusted."""
+
+    def network(batches):
+        for batch in batches:
+            values = np.full((4, 4, len(CLASSES) + 5), -9.0, np.float32)
+            values[..., 1] = logit
+            row = np.concatenate([[0.9, 0.1], np.zeros(3), values.ravel()])
+            yield np.tile(row, (len(batch), 1)).astype(np.float32)
+
+    return network
+
+
+blind, half_sure = of_map(-9), of_map(1)
+
+
 def in_batches(batches):
     for batch in batches:
         yield np.concatenate(list(bright_cells([batch]))).astype(np.float32)
@@ -207,21 +225,31 @@ def test_images_of_all_sizes_keep_their_order():
     assert labels == ["scratch", "pit", "scratch", "pit", "scratch"]
 
 
+class Doubting:
+    """A policy that is sure of the images with a share of pits below `sure_below`."""
+
+    def __init__(self, sure_below=0.0):
+        self.sure_below = sure_below
+
+    def assess(self, probabilities, embeddings):
+        sure = probabilities[:, 1] < self.sure_below
+        reasons = [() if each else ("confidence 90.0% is below 95.0%",) for each in sure]
+        zeros = np.zeros(len(sure))
+        sets = np.ones((len(sure), 2), bool)
+        return Assessment(probabilities, zeros, sets, zeros > 0, 1.0 - sure, reasons)
+
+    def describe_quality(self, statistics):
+        return ("the picture is too light: brightness 250",) if statistics[0] > 249 else ()
+
+
+def strip_of(value=0, policy=None, network=in_batches, length=160):
+    gray = np.full((16, length), value, np.uint8)
+    return predictor_of(network, image_size=(16, 16), policy=policy), gray
+
+
 def test_a_strip_is_reviewed_by_what_its_windows_say():
-    class Policy:
-        def assess(self, probabilities, embeddings):
-            sure = probabilities[:, 1] < 0.5
-            reasons = [() if each else ("confidence 90.0% is below 95.0%",) for each in sure]
-            zeros = np.zeros(len(sure))
-            sets = np.ones((len(sure), 2), bool)
-            return Assessment(probabilities, zeros, sets, zeros > 0, 1.0 - sure, reasons)
-
-        def describe_quality(self, statistics):
-            return ()
-
-    gray = np.zeros((16, 160), np.uint8)
-    predictor = predictor_of(in_batches, image_size=(16, 16), policy=Policy())
-    assert predictor.predict_image(gray).decision == "accept"
+    predictor, gray = strip_of(policy=Doubting())
+    assert predictor.predict_image(gray).decision == "accept", "no window has a defect"
     gray[4:8, 100:104] = 255
     prediction = predictor.predict_image(gray)
     assert prediction.decision == "review"
@@ -230,24 +258,36 @@ def test_a_strip_is_reviewed_by_what_its_windows_say():
 
 
 def test_a_strip_of_worn_windows_is_reviewed_though_it_shows_no_defect():
-    class Policy:
-        def assess(self, probabilities, embeddings):
-            zeros = np.zeros(len(probabilities))
-            sets = np.ones((len(zeros), 2), bool)
-            reasons = [("confidence 90.0% is below 95.0%",) for _ in zeros]
-            return Assessment(probabilities, zeros, sets, zeros > 0, zeros, reasons)
-
-        def describe_quality(self, statistics):
-            return ("the picture is too dark: brightness 0",) if statistics[0] < 1 else ()
-
-    predictor = predictor_of(in_batches, image_size=(16, 16), policy=Policy())
-    dark, light = (np.full((16, 160), value, np.uint8) for value in (0, 50))
-    assert predictor.predict_image(light).decision == "accept"
-    prediction = predictor.predict_image(dark)
+    predictor, gray = strip_of(250, Doubting(), blind)
+    prediction = predictor.predict_image(gray)
     assert prediction.top(2) == [("no_defect", prediction.confidence)]
     assert prediction.reasons == (
-        "13 of 13 windows without a defect: the picture is too dark: brightness 0",
+        "13 of 13 windows without a defect: the picture is too light: brightness 250",
     )
+
+
+def test_a_sure_class_without_a_place_is_no_empty_image():
+    predictor, gray = strip_of(policy=Doubting(sure_below=0.5))
+    prediction = predictor.predict_image(gray)
+    assert prediction.label == "scratch"
+    assert prediction.reasons == (
+        "13 of 13 windows: scratch 90.0%, but the map does not show where",
+    )
+
+
+def test_a_map_that_is_bright_without_a_box_is_reviewed():
+    predictor, gray = strip_of(policy=Doubting(), network=half_sure)
+    prediction = predictor.predict_image(gray)
+    assert prediction.label == "no_defect"
+    assert prediction.reasons == ("no defect is whole, but the map reaches 73.1%",)
+    assert prediction.risk == 1, "that of its riskiest window"
+    assert prediction.confidence == pytest.approx(0.269, abs=1e-3)
+    assert replace(prediction, defect_map=None).confidence == prediction.confidence
+
+
+def test_without_a_policy_a_strip_is_reviewed():
+    predictor, gray = strip_of()
+    assert predictor.predict_image(gray).reasons == NO_POLICY
 
 
 def test_drawn_outliers_are_of_no_class_and_differ():

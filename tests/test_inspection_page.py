@@ -134,7 +134,7 @@ def test_a_stretch_is_said_once(inspect, trained):
     runs.write_csv(pd.concat([table.tail(1), table.head(120)]), folder / runs.INSPECTIONS)
     summary = inspection.summarize(folder, 9)
     [stretch] = summary.stretches
-    assert stretch.startswith("Out of focus from image 62 on (60 images): 0 to review")
+    assert stretch.startswith("Out of focus from image 62 on: 60 images with a class, 0 to review")
     assert summary.findings()[0] == stretch
 
 

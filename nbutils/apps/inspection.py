@@ -71,11 +71,19 @@ class Summary:
         self.queue = heapq.nlargest(self.max_review_rows, self.queue + review, self._doubt)
         return images
 
+    def describe(self) -> str:
+        """Say in a line what came out."""
+        accepted = self.n_images - self.n_review
+        text = f"{self.n_images:,} images: {accepted:,} accepted, {self.n_review:,} to review"
+        return f"{text}; {self.n_errors:,} files could not be read" if self.n_errors else text
+
     def findings(self) -> list[str]:
         """Say what stands out, the most serious first; the last is what is left to do."""
         of, files = f"of {self.n_images:,} images", f"of {self.total:,} files"
         total = max(self.total, 1)
-        worn = f", {self.n_worn_unlike:,} of them in what is worn" if self.n_worn_unlike else ""
+        worn = (
+            f", {self.n_worn_unlike:,} of them in the stretches below" if self.n_worn_unlike else ""
+        )
         found = [
             (self.n_unlike, [f"{self.n_unlike:,} {of} are unlike anything in training{worn}."]),
             (self.n_errors, [f"{self.n_errors:,} {files} could not be read."]),
@@ -173,7 +181,7 @@ def _add_stretches(
         summary.n_worn += len(stretch)
         summary.n_worn_unlike += int(unlike.sum())
         summary.stretches.append(
-            f"{stretch.change.capitalize()} {place} ({len(stretch):,} images): "
+            f"{stretch.change.capitalize()} {place}: {len(stretch):,} images with a class, "
             f"{review.sum():,.0f} to review, mean confidence {confidence.mean():.1%}."
         )
 

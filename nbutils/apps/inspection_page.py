@@ -15,7 +15,14 @@ from nbutils.apps.inspection import Row, Summary, shares
 from nbutils.data import image_list
 from nbutils.data.images import ImageError, decode, read_file
 from nbutils.inference import resumption
-from nbutils.inference.predictor import SEPARATOR, Prediction, Predictor, load_predictor
+from nbutils.inference.answers import count_defects
+from nbutils.inference.predictor import (
+    NO_DEFECT,
+    SEPARATOR,
+    Prediction,
+    Predictor,
+    load_predictor,
+)
 
 PAGE = "inspection.html"
 SIDE, WIDE = 320, 1000  # pixels, longer side of an image on the page; of a strip
@@ -112,7 +119,9 @@ def _facts(row: Row, path: str) -> dict[str, Any]:
         "folder": str(named.parent),
         "link": Path(path).absolute().as_uri(),
         "why": [reason for reason in row["reasons"].split(SEPARATOR) if reason],
-        "top": [first, *(pair for pair in others[: TOP - 1] if pair[1] >= SMALL)],
+        "top": [first, *(pair for pair in others[: TOP - 1] if pair[1] >= SMALL)]
+        if row["predicted"] != NO_DEFECT
+        else [(NO_DEFECT, row["confidence"])],
     }
 
 
@@ -120,7 +129,8 @@ def _picture(gray: np.ndarray, prediction: Prediction | None) -> dict[str, Any]:
     """Return an image with its map, and its boxes in per cent of its sides."""
     height, width = gray.shape
     is_strip = width > STRIP * height
-    found = prediction.defects[:MAX_BOXES] if prediction else ()
+    found = prediction.defects if prediction else ()
+    counted = count_defects(prediction) if prediction else ""
     defect_map = prediction.defect_map if prediction else None
     return {
         "width": width,
@@ -129,6 +139,8 @@ def _picture(gray: np.ndarray, prediction: Prediction | None) -> dict[str, Any]:
         "wide": 2 * width if is_strip else min(BESIDE, 2 * BESIDE * width / height),  # pixels
         "image": html.data_url("image/jpeg", _jpeg(gray, WIDE if is_strip else SIDE)),
         "map": pictures.encode_map(defect_map) if defect_map is not None else "",
+        "defects_by_class": counted
+        + (f", the surest {MAX_BOXES} drawn" if len(found) > MAX_BOXES else ""),
         "boxes": [
             {
                 "title": f"{defect.label} {defect.confidence:.0%}",
@@ -137,7 +149,7 @@ def _picture(gray: np.ndarray, prediction: Prediction | None) -> dict[str, Any]:
                 "width": 100 * (defect.xmax - defect.xmin) / width,
                 "height": 100 * (defect.ymax - defect.ymin) / height,
             }
-            for defect in found
+            for defect in found[:MAX_BOXES]
         ],
     }
 

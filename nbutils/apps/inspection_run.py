@@ -9,6 +9,7 @@ from pathlib import Path
 
 from nbutils import runs
 from nbutils.apps import inspection, inspection_page
+from nbutils.apps.inspection import Summary
 from nbutils.artefacts import read_card
 from nbutils.data import image_list
 from nbutils.inference import batch, watch
@@ -31,10 +32,10 @@ class Inspection:
     scale: float
     max_review_rows: int  # on the page
 
-    def run(self, scheduler: str, workers: int | None) -> tuple[Path, Path, int]:
+    def run(self, scheduler: str, workers: int | None) -> tuple[Path, Path, Summary]:
         """Inspect all images (`batch.inspect`); by default, a worker has two cores.
 
-        Returns the table, the page, and how many files could not be read.
+        Returns the table, the page, and what it sums up.
         """
         image_list.list_images(self.sources)  # raises before there is a folder
         folder, workers = self._make_folder(), workers or max(usable_cores() // 2, 1)
@@ -70,7 +71,7 @@ class Inspection:
         name = f"{self.name}/inspection" if self.name else f"inspection_{stem or 'all'}"
         return runs.create_run(name)
 
-    def _write_page(self, folder: Path) -> tuple[Path, int]:
-        """Write the page; return it, and how many files could not be read."""
+    def _write_page(self, folder: Path) -> tuple[Path, Summary]:
+        """Write the page; return it, and what it sums up."""
         summary = inspection.summarize(folder, self.max_review_rows)
-        return inspection_page.write(folder, summary), summary.n_errors
+        return inspection_page.write(folder, summary), summary

@@ -4,12 +4,13 @@ import csv
 import glob
 import json
 import os
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
 
 from nbutils import runs
-from nbutils.data.files import SUFFIXES
+from nbutils.data.files import HIDDEN, SUFFIXES
 from nbutils.runs import UserError
 
 PATH_COLUMN = "path"  # of a CSV file that names images
@@ -63,6 +64,17 @@ def write_list(sources: Sequence[str], file: Path) -> None:
         lines.writelines(json.dumps(path) + "\n" for path in paths)
 
 
+def extend_list(sources: Sequence[str], file: Path) -> int:
+    """Add the images that sources hold by now to what `write_list` has listed; return how many."""
+    known = {hash(path) for path in read_list(file, 0)}
+    new = [path for path in list_images(sources) if hash(path) not in known]
+    if new:
+        with runs.atomic_write(file) as tmp:
+            shutil.copyfile(file, tmp)
+            append_list(new, tmp)
+    return len(new)
+
+
 def count_list(file: Path) -> int:
     """Return how many images `write_list` has listed."""
     with file.open(encoding="ascii") as lines:
@@ -106,7 +118,11 @@ def _open_source(source: str) -> Iterator[str]:
 
 
 def images_below(folder: str) -> Iterator[str]:
-    """List the images of a folder and all below it, by name; UserError if it cannot be listed."""
+    """List the images of a folder and all below it, by name, without hidden ones.
+
+    Linked folders are not followed. Raises UserError if a folder cannot be listed; one below it
+    that has gone meanwhile holds none.
+    """
     try:
         with os.scandir(folder) as entries:
             names = sorted((one.name, one.is_dir(follow_symlinks=False)) for one in entries)
@@ -114,9 +130,11 @@ def images_below(folder: str) -> Iterator[str]:
         raise UserError(f"{folder} cannot be listed ({error}): give yourself access") from error
     for name, is_folder in names:
         path = os.path.join(folder, name)  # noqa: PTH118  there may be millions
-        if is_folder:
+        if HIDDEN.match(name):
+            continue
+        if is_folder and os.path.isdir(path):  # noqa: PTH112
             yield from images_below(path)
-        elif _is_image(name):
+        elif not is_folder and _is_image(name):
             yield path
 
 

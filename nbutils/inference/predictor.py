@@ -51,6 +51,7 @@ class Prediction:
     defect_map: np.ndarray | None = None  # float32 (rows, columns, classes) in [0, 1]
     defects: tuple[Defect, ...] = ()  # surest first
     is_empty: bool = False  # the map shows no defect
+    peak: float = 0.0  # of the map of an image in windows, in [0, 1]
     is_novel: bool = False  # unlike the training images
     is_worn: bool = False  # reviewed, and the picture is of a quality that training never had
 
@@ -65,7 +66,7 @@ class Prediction:
     def confidence(self) -> float:
         """The probability of that class, in [0, 1]; without a defect, how empty the map is."""
         if self.is_empty:
-            return 1.0 if self.defect_map is None else 1 - float(self.defect_map.max())
+            return 1 - self.peak
         return self.probabilities[self.label]
 
     @property

@@ -15,6 +15,7 @@ from nbutils.runs import UserError
 
 NOTICE = "notice"  # column of a SYNTHETIC run
 DECISIONS = ("accept", "review")
+BLOCK = 2**20  # bytes that are read at once
 
 
 def start_or_resume(
@@ -28,11 +29,11 @@ def start_or_resume(
 ) -> dict[str, Any]:
     """Write what is inspected and by which files of a model, and return it.
 
-    The list of a watched folder begins empty, and grows. Raises UserError rather than mix an
-    inspection with another.
+    The list of a watched folder begins empty, and grows; others grow by the images that have come
+    into their sources since. Raises UserError rather than mix an inspection with another.
     """
     deciding = (BACKENDS[backend], runs.MODEL_CARD, runs.REVIEW, runs.NOVELTY, runs.DRIFT)
-    facts = {
+    facts: dict[str, Any] = {
         "sources": [str(image_list.expand_user(source).absolute()) for source in sources],
         "model": str(model),
         "backend": backend,
@@ -41,17 +42,21 @@ def start_or_resume(
         "watched": watched,
         "files": {name: _digest(model / name) for name in deciding if (model / name).exists()},
     }
+    listed = folder / runs.IMAGE_LIST
     if not (folder / runs.INSPECTION).exists():
-        listed = folder / runs.IMAGE_LIST
         if watched:
             listed.write_bytes(b"")
         else:
             image_list.write_list(sources, listed)
         (folder / runs.INSPECTIONS).unlink(missing_ok=True)
-        facts["list"] = None if watched else _digest(listed)
+        size = 0 if watched else listed.stat().st_size
+        facts |= {"listed": size, "list": _digest(listed, size)}
         runs.write_json(facts, folder / runs.INSPECTION)
         return facts
-    return _check_same(facts, folder)
+    facts = _check_same(facts, folder)
+    if not watched and (new := image_list.extend_list(sources, listed)):
+        print(f"{new} images have come since, and are inspected as well")
+    return facts
 
 
 def _check_same(facts: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -70,27 +75,44 @@ def _check_same(facts: dict[str, Any], folder: Path) -> dict[str, Any]:
         for name in facts["files"].keys() | known.keys()
         if known.get(name) != facts["files"].get(name)
     ]
-    if any(before.get(key) != value for key, value in facts.items() if key != "files"):
-        raise UserError(
-            f"{folder} holds an inspection of {before.get('sources')} by {before.get('model')} "
-            f"({before.get('backend')}, scale {before['scale']}, bit depth "
-            f"{before.get('bit_depth')}): {cure}"
-        )
+    different = [
+        f"{key.replace('_', ' ')} {_show(before.get(key))} there, {_show(value)} here"
+        for key, value in facts.items()
+        if key != "files" and before.get(key) != value
+    ]
+    if different:
+        raise UserError(f"{folder} holds another inspection ({'; '.join(different)}): {cure}")
     if changed:
         raise UserError(
             f"{folder} holds an inspection by {facts['model']} before its "
             f"{', '.join(sorted(changed))} changed: {cure}"
         )
     listed = folder / runs.IMAGE_LIST
-    unchanged = listed.exists() and (facts["watched"] or _digest(listed) == before.get("list"))
-    if not unchanged:
+    size = before.get("listed")
+    size = size if isinstance(size, int) and size >= 0 else None
+    if not listed.exists() or _digest(listed, size) != before.get("list"):
         raise UserError(f"{listed} is not the list that was written: remove {folder} to start anew")
     return before
 
 
-def _digest(file: Path) -> str:
+def _show(value: Any) -> str:
+    """Return a fact of an inspection in words."""
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "of the files" if value is None else str(value)
+
+
+def _digest(file: Path, size: int | None = None) -> str:
+    """Return the SHA-256 of a file, or of its first bytes."""
+    left = file.stat().st_size if size is None else size
+    digest = hashlib.sha256()
     with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
+        while block := content.read(min(left, BLOCK)):
+            digest.update(block)
+            left -= len(block)
+    return digest.hexdigest()
 
 
 def resume(folder: Path, columns: list[str]) -> int:

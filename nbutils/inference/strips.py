@@ -1,5 +1,6 @@
 """Predict an image that is larger than those of training: what its windows say together."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,14 +14,16 @@ if TYPE_CHECKING:
     from nbutils.inference.predictor import Prediction, Predictor
 
 MAX_UNLIKE = 0.05  # share of the windows that may be unlike those of training, by chance
+MAX_PEAK = 0.5  # of the map of an image without a defect
 
 
 def predict(predictor: "Predictor", gray: np.ndarray) -> tuple["Prediction", np.ndarray]:
     """Predict an image, uint8 (height, width), in windows at its own scale.
 
     Returns the prediction, and the mean embedding of the windows, float32. The prediction is that
-    of the window with the surest defect; without a defect it is `no_defect` if the network has a
-    map, else that of the riskiest window. The map covers the whole image.
+    of the window with the surest defect. Without a defect, it is that of a window which is sure of
+    a class all the same, for review; else `no_defect` if the network has a map, and that of the
+    riskiest window if not. The map covers the whole image.
     """
     decoder, window = predictor.decoder, predictor.window
     tiles = windows.make_windows(gray.shape, window, decoder.grid if decoder else 1)
@@ -28,7 +31,8 @@ def predict(predictor: "Predictor", gray: np.ndarray) -> tuple["Prediction", np.
     if decoder:
         shape = tiles.rows.cells, tiles.columns.cells, len(predictor.classes)
         stitched = np.zeros(shape, np.float32)
-    found, places = Findings(), tiles.places()
+    found = Findings(decoder.normal if decoder else (), predictor.policy is not None)
+    places = tiles.places()
     for group in batched(tiles.cut(gray), windows.GROUP):
         images = [predictor.fit(view) for view in group]
         outputs = predictor.forward(images)
@@ -56,13 +60,16 @@ def _owned(prediction: "Prediction", tiles: windows.Windows, row: int, column: i
 class Findings:
     """What the windows of an image say, one after another."""
 
+    normal: Sequence[str]  # classes that mean "no defect"
+    has_policy: bool  # that says what a person reviews; else it is all
     defects: list[Defect] = field(default_factory=list)
     embedding: Any = 0.0  # sum over the windows
     count: int = 0  # windows
     surest: "Prediction | None" = None  # with the surest defect
     riskiest: "Prediction | None" = None
-    reasons: list[tuple[str, ...]] = field(default_factory=list)  # of windows with a defect
-    unlike: list[str] = field(default_factory=list)  # why, of windows without a defect to review
+    doubtful: list["Prediction"] = field(default_factory=list)  # to review, and with a defect
+    unlike: list["Prediction"] = field(default_factory=list)  # the training images; no defect
+    unplaced: list["Prediction"] = field(default_factory=list)  # sure of a class; no defect
 
     def add(self, prediction: "Prediction", embedding: np.ndarray, defects: list[Defect]) -> None:
         """Enter a window, and the defects that it owns."""
@@ -72,36 +79,55 @@ class Findings:
         if not self.riskiest or prediction.risk > self.riskiest.risk:
             self.riskiest = prediction
         if prediction.reasons and (defects or prediction.defect_map is None):
-            self.reasons.append(prediction.reasons)
+            self.doubtful.append(prediction)
         elif prediction.is_novel or prediction.is_worn:
-            self.unlike.append(prediction.reasons[0 if prediction.is_novel else -1])
+            self.unlike.append(prediction)
+        elif not (prediction.reasons or prediction.defects or prediction.label in self.normal):
+            self.unplaced.append(prediction)
         if defects and (not self.surest or _surest(prediction) > _surest(self.surest)):
             self.surest = prediction
 
     def combine(self, stitched: np.ndarray | None, shape: tuple[int, ...]) -> "Prediction":
         """Return the prediction of the whole image, of a shape in pixels."""
         assert self.riskiest is not None
-        chosen = self.surest or self.riskiest
+        unplaced = max(self.unplaced, key=lambda each: each.confidence, default=None)
+        chosen = self.surest or unplaced or self.riskiest
+        is_empty = stitched is not None and not self.defects and not unplaced
+        peak = 0.0 if stitched is None else float(stitched.max())
+        reasons = tuple(self._reasons(peak if is_empty else 0.0))
+        reasons = reasons if self.has_policy else chosen.reasons
+        risks = [peak if is_empty else chosen.risk, self.riskiest.risk if reasons else 0.0]
         height, width = shape[:2]
         inside = (_clip(each, width, height) for each in _without_duplicates(self.defects))
         return replace(
             chosen,
-            reasons=self._reasons(),
-            risk=max(self.riskiest.risk if self._reasons() else chosen.risk, chosen.risk),
+            reasons=reasons,
+            risk=max(risks),
             novelty=max(chosen.novelty, self.riskiest.novelty),
             defect_map=stitched,
             defects=tuple(each for each in inside if each.area > 0),
-            is_empty=stitched is not None and not self.defects,
+            is_empty=is_empty,
+            peak=peak,
         )
 
-    def _reasons(self) -> tuple[str, ...]:
-        reasons = []
-        if self.reasons:
-            reasons.append(f"{len(self.reasons)} of {self.count} windows: {self.reasons[0][0]}")
+    def _reasons(self, peak: float) -> Iterator[str]:
+        """Give what speaks for a review, each with its worst window; of an empty map, its peak."""
+        if self.doubtful:
+            worst = max(self.doubtful, key=lambda each: each.risk)
+            yield f"{self._among(self.doubtful)}{worst.reasons[0]}"
         if len(self.unlike) > MAX_UNLIKE * self.count:
-            among = f"{len(self.unlike)} of {self.count} windows without a defect"
-            reasons.append(f"{among}: {self.unlike[0]}")
-        return tuple(reasons)
+            worst = max(self.unlike, key=lambda each: (each.is_novel, each.novelty))
+            reason = worst.reasons[0 if worst.is_novel else -1]
+            yield f"{self._among(self.unlike, ' without a defect')}{reason}"
+        if len(self.unplaced) > MAX_UNLIKE * self.count * bool(self.defects):
+            surest = max(self.unplaced, key=lambda each: each.confidence)
+            answer = f"{surest.label} {surest.confidence:.1%}"
+            yield f"{self._among(self.unplaced)}{answer}, but the map does not show where"
+        if peak > MAX_PEAK:
+            yield f"no defect is whole, but the map reaches {peak:.1%}"
+
+    def _among(self, windows: Sequence["Prediction"], which: str = "") -> str:
+        return f"{len(windows)} of {self.count} windows{which}: " if self.count > 1 else ""
 
 
 def _surest(prediction: "Prediction") -> float:
