@@ -73,9 +73,10 @@ def run(
 
     The run is by default named after its data; where no notebook splits any, it is the last one.
 
-    Data is found as `datasets.find_source` does, notebooks as `select`. Each parameter goes to the
-    notebooks that declare it, as the type of its default; a `NAME` for the model that 02 trains is
-    the `MODEL` of the notebooks after it. Quick trains for two epochs.
+    Data is that of the run, if it has been split before, else found as `datasets.find_source` does,
+    and notebooks as `select`. Each parameter goes to the notebooks that declare it, as the type of
+    its default; a `NAME` for the model that 02 trains is the `MODEL` of the notebooks after it.
+    Quick trains for two epochs.
 
     Raises
     ------
@@ -86,12 +87,13 @@ def run(
     chosen = select(only)
     declared = {notebook: parameters_of(notebook) for notebook in chosen}
     values = _typed(dict(parameters or {}), declared)
-    if data:
-        values["DATA_DIR"] = data
     splits_anew = any("DATA_DIR" in names for names in declared.values())
+    known = _data_of(name) if name and splits_anew and "DATA_DIR" not in values else ""
+    if data or known:
+        values["DATA_DIR"] = data or known
     if data or (splits_anew and not name):
         source = datasets.find_source(values.get("DATA_DIR"))
-        name = name or source.name
+        name = name or _named_after(source.name)
     name = name or runs.open_run().name
     folder = runs.create_run(name)
     values = (QUICK if quick else {}) | values | {"RUN": name}
@@ -100,6 +102,19 @@ def run(
             print(f"[{at}/{len(chosen)}] {notebook.stem}", flush=True)
             _execute(notebook, folder, _own(values, declared[notebook]))
         return write_report(folder)
+
+
+def _data_of(name: str) -> str:
+    """Return the folder with the images of a run that has been split; empty for another."""
+    audit = runs.OUTPUTS / name / runs.AUDIT
+    return runs.read_json(audit)["data"]["folder"] if audit.exists() else ""
+
+
+def _named_after(data: str) -> str:
+    """Return the name of a run after that of its data; UserError if other things are there."""
+    if data in runs.RESERVED:
+        raise UserError(f"{data} is a folder of outputs/ already: name the run, as in --run mill_2")
+    return data
 
 
 def _typed(parameters: dict[str, Any], declared: Mapping[Path, dict]) -> dict[str, Any]:

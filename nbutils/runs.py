@@ -25,6 +25,8 @@ NOTEBOOKS = ROOT / "notebooks" if IN_CHECKOUT else PACKAGE / "_notebooks"
 SHIPPED = ROOT / "outputs" / "reference" if IN_CHECKOUT else PACKAGE / "_reference"
 REFERENCE = "reference"  # name of the run that ships
 CORRECTIONS = "corrections"  # folder below OUTPUTS, for the corrected labels of all models
+CACHE = "cache"  # folder below OUTPUTS, for what can be computed again
+RESERVED = (REFERENCE, CORRECTIONS, CACHE)  # no names of runs after their data
 
 SYNTHETIC = "SYNTHETIC.txt"  # labels what comes from drawn images
 
@@ -67,6 +69,11 @@ STALE_IN_RUN = (  # the same in a folder beside the model's, where 07 to 09 meas
 )  # fmt: skip
 
 MAX_JSON = 2**28  # bytes
+
+
+def expand_user(place: str | Path) -> Path:
+    """Return the place that `~` or `~name` begins; unlike Path, one of nobody stays as it is."""
+    return Path(os.path.expanduser(place))  # noqa: PTH111
 
 
 def create_run(name: str | Path) -> Path:
@@ -138,13 +145,13 @@ def find_model(model: str | Path, run: Path | None = None) -> Path:
     UserError
         If there is no such model, or a run has several.
     """
-    places = [Path(model).expanduser(), OUTPUTS / model, SHIPPED / model]
+    places = [expand_user(model), OUTPUTS / model, SHIPPED / model]
     if Path(model).parts[:1] == (REFERENCE,):
         places.append(SHIPPED.joinpath(*Path(model).parts[1:]))
     for place in [run / model, *places] if run else places:
         if has_model(place):
             return place
-    inside = list(dict.fromkeys(model for place in places for model in _models_in(place)))
+    inside = list(dict.fromkeys(one.resolve() for place in places for one in _models_in(place)))
     if len(inside) == 1:
         return inside[0]
     if inside:
@@ -201,14 +208,16 @@ def parse_list(text: str) -> list[str]:
 
 def has_model(folder: Path) -> bool:
     """Tell whether a folder is that of a trained model."""
-    return (folder / KERAS_MODEL).is_file() or (folder / LITERT_MODEL).is_file()
+    files = folder / KERAS_MODEL, folder / LITERT_MODEL
+    return any(map(os.path.isfile, files))  # Path.is_file raises for names too long
 
 
 def list_models() -> list[str]:
     """Return the models at hand as `find_model` takes them, those that ship last."""
     folders = [model for run in sorted(OUTPUTS.glob("*")) for model in _models_in(run)]
     shipped = _models_in(SHIPPED)
-    return [model_name(model) for model in [*(set(folders) - set(shipped)), *shipped]]
+    own = [model for model in folders if model not in shipped]
+    return [model_name(model) for model in [*own, *shipped]]
 
 
 def ships(path: Path) -> bool:
@@ -339,8 +348,9 @@ def _that_know(models: dict[str, Path], labels: set[str]) -> dict[str, Path]:
 
 
 def _models_in(run: Path) -> list[Path]:
-    """Return the folders of the models of a run."""
-    return [folder for folder in sorted(run.glob("*")) if has_model(folder)]
+    """Return the folders of the models of a run; none where it is none."""
+    inside = run.glob("*") if os.path.isdir(run) else ()  # noqa: PTH112  as above
+    return [folder for folder in sorted(inside) if has_model(folder)]
 
 
 def _writer(path: Path) -> str:

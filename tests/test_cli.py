@@ -16,8 +16,9 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from nbutils import cli, runs
+from nbutils.data.images import decode
 from nbutils.data.synthetic import encode_png
-from nbutils.inference.predictor import row_columns
+from nbutils.inference.predictor import load_predictor, row_columns
 
 STEEL = [sys.executable, "-c", "from nbutils.cli import main; main()"]
 

@@ -165,3 +165,14 @@ def test_an_empty_file_is_none_of_corrections(file):
 def test_missing_corrections_name_the_notebook(outputs, split):
     with pytest.raises(UserError, match="correct a label in 05_upload_demo"):
         corrections.add_to_split(split, outputs / "none.csv")
+
+
+def test_boxes_go_with_the_label_of_their_image(file, split):
+    table = corrections.read(file)
+    [place] = split.index[split["part"] == "train"][:1]
+    split.at[place, "boxes"] = [[split.at[place, "label"], 1, 2, 3, 4], ["other", 5, 6, 7, 8]]
+    facts = {"sha256": split.at[place, "sha256"], "corrected": "patches"}
+    runs.write_csv(pd.DataFrame([{**table.iloc[0], **facts}]), file)
+    more = corrections.add_to_split(split, file)
+    assert more.at[place, "boxes"] == [["patches", 1, 2, 3, 4], ["other", 5, 6, 7, 8]]
+    assert corrections.add_to_split(split, file, ["patches"]).at[place, "boxes"] == []

@@ -105,3 +105,15 @@ def test_a_reference_is_read_as_it_was_written(reference, tmp_path):
     (tmp_path / runs.DRIFT).write_bytes(b"no arrays")
     with pytest.raises(UserError, match="run 02_training again"):
         drift.load_reference(tmp_path)
+
+
+@pytest.mark.parametrize("count", [5, 7, 9])
+def test_few_training_images_have_few_directions(count):
+    rng = np.random.default_rng(0)
+    images, embeddings = rng.normal(0, 1, (count, 3)), rng.normal(0, 1, (count, 20))
+    y = np.arange(count) % 2
+    described = images, embeddings, np.ones(count)
+    reference = drift.fit_reference(*described, y, ["a", "b"], 0)
+    directions = drift.project(embeddings, reference)
+    assert directions.shape == (count, drift.N_DIRECTIONS)
+    assert np.abs(directions).max() < 100

@@ -341,3 +341,25 @@ def test_the_export_is_made_of_what_is_there_now(panel):
     assert panel.controls.exports.value.count("href=") == 2
     panel.press("2")
     assert not gallery.is_shown(panel.controls.exports)
+
+
+def test_files_that_wait_are_classified_by_the_model_of_then(panel, outputs):
+    panel.add_files([(f"{seed}.png", png(seed)) for seed in range(40)])
+    panel.controls.model.value = f"{runs.REFERENCE}/custom_cnn"
+    settle(panel)
+    assert len(panel.session.entries) == 40
+    predictor = panel.session.predictor
+    for entry in panel.session.entries:
+        expected = predictor.predict_image(entry.gray)
+        assert entry.prediction.probabilities == pytest.approx(expected.probabilities, abs=1e-5)
+
+
+@pytest.mark.parametrize("name", ["~nobody_of_this_name/x", "x" * 300, "zero\0byte"])
+def test_odd_names_of_folders_are_refused_and_the_panel_goes_on(outputs, tmp_path, name):
+    panel = Panel(MODEL, root=str(tmp_path))
+    panel.controls.path.value = name
+    panel._read_folder()
+    settle(panel)
+    assert "folder" in panel.controls.status.value
+    add(panel, "after.png")
+    assert [entry.name for entry in panel.session.entries] == ["after.png"]

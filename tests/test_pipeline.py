@@ -1,6 +1,7 @@
 """The notebooks run in order, headless, into one run, with one report."""
 
 import base64
+import json
 import os
 
 import nbformat
@@ -60,6 +61,29 @@ def test_without_the_notebook_that_splits_the_last_run_goes_on(notebooks, monkey
         split.touch()
         os.utime(split, (time, time))
     assert pipeline.run(only="02").parent.name == "newer"
+
+
+def test_a_run_keeps_its_data(notebooks, capfd):
+    write(notebooks / "01_write.ipynb", "RUN = ''  # run\nDATA_DIR = ''  # data", "print(DATA_DIR)")
+    for run, folder in (("mine", "/images/of/mine"), ("other", "")):
+        (runs.OUTPUTS / run).mkdir()
+        if folder:
+            facts = {"data": {"folder": folder}}
+            (runs.OUTPUTS / run / runs.AUDIT).write_text(json.dumps(facts))
+    pipeline.run("mine", only="01")
+    assert "\n/images/of/mine\n" in capfd.readouterr().out
+    pipeline.run("mine", only="01", parameters={"DATA_DIR": "/elsewhere"})
+    assert "\n/elsewhere\n" in capfd.readouterr().out
+    pipeline.run("other", only="01")
+    assert "/images/of/mine" not in capfd.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["reference", "cache"])
+def test_data_do_not_name_a_run_as_what_is_there(notebooks, tmp_path, name):
+    write(notebooks / "01_write.ipynb", "RUN = ''  # run\nDATA_DIR = ''  # data", "print(RUN)")
+    (tmp_path / name).mkdir()
+    with pytest.raises(UserError, match=f"{name} is a folder of outputs/ already"):
+        pipeline.run(data=str(tmp_path / name), only="01")
 
 
 def test_quick_runs_two_epochs(notebooks, capfd):

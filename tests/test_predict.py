@@ -87,6 +87,11 @@ def test_models_are_found_by_name(trained, outputs, monkeypatch):
     assert runs.find_model("one", outputs / "mine") == outputs / "mine" / "one"
     with pytest.raises(UserError, match="holds several models: name one of mine/one, mine/two"):
         runs.find_model("mine")
+    monkeypatch.chdir(outputs)
+    assert runs.find_model("other") == outputs / "other" / "one"
+    for odd in ("~nobody_of_this_name/x", "x" * 300):
+        with pytest.raises(UserError, match="no model"):
+            runs.find_model(odd)
     with pytest.raises(UserError, match=r"no model 'gone'.*other/one"):
         runs.find_model("gone")
 

@@ -35,10 +35,14 @@ def list_folder(
     folder outside, also by a link, or without images.
     """
     root, name = root.resolve(), folder.strip()
-    place = (root / Path(name).expanduser()).resolve()
+    try:
+        place = (root / runs.expand_user(name)).resolve()
+        is_folder = place.is_dir()
+    except (OSError, ValueError) as error:  # a name that is too long, or has a zero byte
+        raise UserError(f"{name[:80]!r} is no name of a folder: name one") from error
     if not name or not place.is_relative_to(root):
         raise UserError(f"{name or 'no name'} is no folder below {root}: name one")
-    if not place.is_dir():
+    if not is_folder:
         raise UserError(f"{name} is no folder: name one that holds images")
     say(f"Listing {name}.")
     files: list[File] = []

@@ -154,9 +154,8 @@ class Panel:
             self.controls.model.value = before
             self._say(str(error), "error")
             return
-        self.stop()
         self._use_model(name)
-        self._begin(self._classify_again())
+        self._begin(self._classify_again(len(self.session.entries) + 1))
 
     def _use_model(self, name: str) -> None:
         classes = self.session.predictor.classes
@@ -179,7 +178,7 @@ class Panel:
                 continue
             try:
                 self._do(generation, steps)
-            except UserError as error:
+            except (UserError, OSError) as error:
                 self._say(str(error), "error")
             finally:
                 self.jobs.task_done()
@@ -222,11 +221,14 @@ class Panel:
                 session.add_unreadable(name, str(error))
             yield
 
-    def _classify_again(self) -> Iterator[None]:
-        session = self.session
-        images = [entry for entry in session.entries if isinstance(entry, Entry)]
+    def _classify_again(self, count: int) -> Iterator[None]:
+        """Classify the first files by the model of now; those after them wait for it already."""
+        session, predictor = self.session, self.session.predictor
+        images = [entry for entry in session.entries[:count] if isinstance(entry, Entry)]
         self.controls.progress.max += len(images)
         for entry in images:
+            if session.predictor is not predictor:
+                return  # the job of a later model follows
             session.predict_again(entry)
             yield
 

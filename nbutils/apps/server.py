@@ -88,7 +88,7 @@ def serve(
     """
     found = runs.find_model(model)
     windows.check_scale(scale, read_card(found))
-    folder = Path(root).expanduser().resolve()
+    folder = runs.expand_user(root).resolve()
     if root and not folder.is_dir():
         raise UserError(f"--root {root} is no folder: name one that holds images")
     if suspects:

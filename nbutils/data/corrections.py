@@ -97,7 +97,7 @@ def read(file: Path) -> pd.DataFrame:
     return table[table["corrected"] != ""].reset_index(drop=True)
 
 
-def add_to_split(split: pd.DataFrame, file: Path) -> pd.DataFrame:
+def add_to_split(split: pd.DataFrame, file: Path, normal: Sequence[str] = ()) -> pd.DataFrame:
     """Add corrected images to the training part of a split.
 
     An image whose pixels are in the training or validation part already takes the corrected label
@@ -110,6 +110,9 @@ def add_to_split(split: pd.DataFrame, file: Path) -> pd.DataFrame:
     file
         As `write` writes it. Its labels have to be classes of the split; images of `NONE` and
         `NO_DEFECT` are left out where these are none.
+    normal
+        Classes that mean "no defect": images that are corrected to one lose their boxes. Boxes of
+        other corrected images take the new label.
     """
     table, classes = read(file), set(split["label"])
     is_void = table["corrected"].isin({NONE, NO_DEFECT} - classes)
@@ -121,7 +124,10 @@ def add_to_split(split: pd.DataFrame, file: Path) -> pd.DataFrame:
     labels = table.set_index("sha256")["corrected"]
     relabelled = (split["part"] != "test") & split["sha256"].isin(labels.index)
     split = split.copy()
-    split.loc[relabelled, "label"] = split.loc[relabelled, "sha256"].map(labels)
+    for row in split.index[relabelled]:
+        label, boxes = labels[split.at[row, "sha256"]], split.at[row, "boxes"]
+        boxes = [] if label in normal else _relabel(boxes, split.at[row, "label"], label)
+        split.at[row, "label"], split.at[row, "boxes"] = label, boxes
     new = table[~table["sha256"].isin(split["sha256"])]
     columns = (new[name] for name in ("path", "corrected", "sha256"))
     rows = [
@@ -163,6 +169,11 @@ def _csv_line(row: Sequence[str]) -> str:
     line = io.StringIO()
     csv.writer(line, lineterminator="\n").writerow(row)
     return line.getvalue()
+
+
+def _relabel(boxes: list, old: str, new: str) -> list:
+    """Return boxes, [label, xmin, ymin, xmax, ymax] each, with the new label of their image."""
+    return [[new if label == old else label, *edges] for label, *edges in boxes]
 
 
 def _split_row(path: str, label: str, sha256: str, group: int) -> dict:

@@ -49,11 +49,6 @@ def list_named(source: str) -> Iterable[str]:
     return list_images([source])
 
 
-def expand_user(source: str) -> Path:
-    """Return the place that `~` or `~name` begins; unlike Path, one of nobody stays as it is."""
-    return Path(os.path.expanduser(source))  # noqa: PTH111
-
-
 def write_list(sources: Sequence[str], file: Path) -> None:
     """Write what `list_images` lists, one JSON string a line: names may hold anything.
 
@@ -104,7 +99,7 @@ def _non_empty(source: str) -> Iterator[str]:
 
 
 def _open_source(source: str) -> Iterator[str]:
-    place = expand_user(source)
+    place = runs.expand_user(source)
     if source and os.path.isdir(place):  # noqa: PTH112  Path.is_dir raises for names too long
         return images_below(str(place.resolve()))
     if os.path.isfile(place):  # noqa: PTH113

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from nbutils import runs
+from nbutils import disk, runs
 from nbutils.data import datasets, splits
 from nbutils.evaluation import latency, metrics, protocols
 from nbutils.evaluation.protocols import Candidate, Fold
@@ -203,6 +203,7 @@ def _train(rows: pd.DataFrame, folder: Path, seed: int) -> Predictor:
         metrics=["accuracy"],
     )
     training.fit(model, train, validation, folder, settings)
+    disk.unlock(folder)  # which `save_model` does, for models that are kept
     shutil.rmtree(folder)
     return export.keras_predictor(model, classes, name=networks.CUSTOM_CNN)
 

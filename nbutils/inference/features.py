@@ -63,7 +63,7 @@ def cache_file(backbone: keras.Model) -> Path:
     for weights in backbone.get_weights():
         digest.update(weights.tobytes())
     name = f"{backbone.name}_{backbone.input_shape[1]}_{digest.hexdigest()[:12]}.npz"
-    return runs.OUTPUTS / "cache" / name
+    return runs.OUTPUTS / runs.CACHE / name
 
 
 def _read_cache(file: Path) -> dict[str, np.ndarray]:

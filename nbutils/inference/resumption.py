@@ -34,7 +34,7 @@ def start_or_resume(
     """
     deciding = (BACKENDS[backend], runs.MODEL_CARD, runs.REVIEW, runs.NOVELTY, runs.DRIFT)
     facts: dict[str, Any] = {
-        "sources": [str(image_list.expand_user(source).absolute()) for source in sources],
+        "sources": [str(runs.expand_user(source).absolute()) for source in sources],
         "model": str(model),
         "backend": backend,
         "bit_depth": bits,
@@ -57,6 +57,15 @@ def start_or_resume(
     if not watched and (new := image_list.extend_list(sources, listed)):
         print(f"{new} images have come since, and are inspected as well")
     return facts
+
+
+def forget(source: str, folder: Path) -> None:
+    """Have the inspection of a source start anew; one of another source stays as it is."""
+    file = folder / runs.INSPECTION
+    if file.exists():
+        named = [str(runs.expand_user(source).absolute())]
+        if runs.read_json(file).get("sources") == named:
+            file.unlink()
 
 
 def _check_same(facts: dict[str, Any], folder: Path) -> dict[str, Any]:

@@ -119,9 +119,12 @@ class DefectTrainer(keras.Model):
             if self.weight:
                 total += self.weight * cell_loss(predicted, target, shares)
         self.optimizer.apply_gradients(zip(tape.gradient(total, weights), weights, strict=True))
+        is_whole = tf.reduce_max(shares, axis=1) == 1.0  # no mosaic, and no outlier
         for metric in self.metrics:
-            values = (loss,) if metric.name == "loss" else (tf.argmax(shares, 1), probabilities)
-            metric.update_state(*values)
+            if metric.name == "loss":
+                metric.update_state(loss)
+            else:
+                metric.update_state(tf.argmax(shares, 1), probabilities, is_whole)
         return self.get_metrics_result()
 
 

@@ -42,7 +42,7 @@ def cached_histograms(images: np.ndarray) -> np.ndarray:
     Images are uint8 (images, size, size, 1), histograms float (images, 54).
     """
     digest = hashlib.sha256(repr((RADII, images.shape)).encode() + images.tobytes()).hexdigest()
-    file = runs.OUTPUTS / "cache" / f"lbp_{digest[:12]}.npy"
+    file = runs.OUTPUTS / runs.CACHE / f"lbp_{digest[:12]}.npy"
     with suppress(FileNotFoundError, ValueError, EOFError):  # or what is there is damaged
         return np.load(file)
     histograms = compute(images)

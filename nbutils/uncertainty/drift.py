@@ -13,6 +13,7 @@ from nbutils.uncertainty.calibration import EPSILON
 from nbutils.uncertainty.novelty import N_FOLDS
 
 N_DIRECTIONS = 8  # of the embedding, those along which training images vary most
+LEAST_VARIATION = 1e-4  # of a direction, beside the first
 IMAGE_STATISTICS = ("brightness", "contrast", "sharpness")
 DIRECTIONS = tuple(f"direction_{number}" for number in range(1, N_DIRECTIONS + 1))
 PER_IMAGE = (*IMAGE_STATISTICS, *DIRECTIONS)  # descriptors beside novelty
@@ -216,14 +217,19 @@ def log_of_novelty(values: np.ndarray) -> np.ndarray:
 
 
 def _principal_axes(embeddings: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Return the directions along which images of a class vary most, of unit variance each."""
+    """Return the directions along which images of a class vary most, of unit variance each.
+
+    Those along which they do not vary, since they are few, are zero.
+    """
     labels, index = np.unique(y, return_inverse=True)
     means = np.stack([embeddings[y == label].mean(axis=0) for label in labels])
     centered = embeddings - means[index]
     scale = np.maximum(centered.std(axis=0), centered.std() / 20)
     _, singular, rows = np.linalg.svd(centered / scale, full_matrices=False)
-    deviation = singular[:N_DIRECTIONS, np.newaxis] / np.sqrt(len(embeddings))
-    return (rows[:N_DIRECTIONS] / deviation).T / scale[:, np.newaxis]
+    kept = np.flatnonzero(singular[:N_DIRECTIONS] > singular[0] * LEAST_VARIATION)
+    axes = np.zeros((N_DIRECTIONS, embeddings.shape[1]))
+    axes[kept] = rows[kept] / (singular[kept, np.newaxis] / np.sqrt(len(embeddings)))
+    return axes.T / scale[:, np.newaxis]
 
 
 def _moments(values: np.ndarray, y: np.ndarray) -> dict[str, np.ndarray]:
