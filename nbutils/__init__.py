@@ -3,7 +3,8 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nbutils.inference.predictor import Prediction, load_predictor
+    from nbutils.inference.prediction import Prediction
+    from nbutils.inference.predictor import load_predictor
 
     __version__: str
 

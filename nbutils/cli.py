@@ -22,13 +22,8 @@ from nbutils import disk, runs
 from nbutils.data import bit_depth, image_list
 from nbutils.data.images import ImageError, common_bit_depth, decode, read_file
 from nbutils.inference import answers
-from nbutils.inference.predictor import (
-    DEFAULT_MODEL,
-    Prediction,
-    Predictor,
-    error_row,
-    load_predictor,
-)
+from nbutils.inference.prediction import Prediction, error_row
+from nbutils.inference.predictor import DEFAULT_MODEL, Predictor, load_predictor
 from nbutils.runs import UserError
 
 UNREADABLE, USER_ERROR, INTERRUPTED = 1, 2, 130  # exit codes

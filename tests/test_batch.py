@@ -18,7 +18,8 @@ from PIL import Image
 
 from nbutils import runs
 from nbutils.inference import batch
-from nbutils.inference.predictor import load_predictor, row_columns
+from nbutils.inference.prediction import row_columns
+from nbutils.inference.predictor import load_predictor
 from nbutils.runs import UserError
 from nbutils.uncertainty import drift
 

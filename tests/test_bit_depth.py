@@ -127,7 +127,7 @@ def test_a_transparent_value_of_16_bits_is_noticed(deep):
 def test_a_wrong_bit_depth_is_an_error(deep):
     with pytest.raises(ImageError, match="too few"):
         decode(encode(deep(16)), bits=12)
-    with pytest.raises(UserError, match="BIT_DEPTH 7 is none"):
+    with pytest.raises(UserError, match="bit depth 7 is none"):
         bit_depth.check(7)
 
 

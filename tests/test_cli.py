@@ -18,7 +18,8 @@ from typer.testing import CliRunner
 from nbutils import cli, runs
 from nbutils.data.images import decode
 from nbutils.data.synthetic import encode_png
-from nbutils.inference.predictor import load_predictor, row_columns
+from nbutils.inference.prediction import row_columns
+from nbutils.inference.predictor import load_predictor
 
 STEEL = [sys.executable, "-c", "from nbutils.cli import main; main()"]
 

@@ -7,7 +7,8 @@ from nbutils.data import cells
 from nbutils.data.outliers import draw_outlier
 from nbutils.inference import windows
 from nbutils.inference.defects import CellDecoder, connected, suppress
-from nbutils.inference.predictor import NO_POLICY, Predictor
+from nbutils.inference.prediction import NO_POLICY
+from nbutils.inference.predictor import Predictor
 from nbutils.uncertainty.review import Assessment
 
 CLASSES = ("scratch", "pit")

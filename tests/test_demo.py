@@ -13,7 +13,8 @@ from nbutils import runs
 from nbutils.apps.session import ALL, Session
 from nbutils.data import corrections, images
 from nbutils.data.synthetic import encode_png
-from nbutils.inference.predictor import load_predictor, row_columns
+from nbutils.inference.prediction import row_columns
+from nbutils.inference.predictor import load_predictor
 
 MODEL = f"{runs.REFERENCE}/mobilenet_v2"  # needs no TensorFlow
 
@@ -255,4 +256,4 @@ def test_the_streamlit_page_takes_the_scale_of_a_camera(streamlit_page, outputs,
     expected = load_predictor(MODEL, scale=0.5).predict_image(twice)
     assert not page.exception
     assert f"{expected.confidence:.1%}" in shown(page)
-    assert "SCALE 90 is out of range" in streamlit_page(MODEL, [], 90.0).error[0].value
+    assert "scale 90 is out of range" in streamlit_page(MODEL, [], 90.0).error[0].value

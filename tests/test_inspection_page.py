@@ -17,7 +17,8 @@ from nbutils.apps import inspection, inspection_page
 from nbutils.data.synthetic import encode_png
 from nbutils.inference import batch
 from nbutils.inference.defects import Defect
-from nbutils.inference.predictor import Prediction, error_row, load_predictor
+from nbutils.inference.prediction import Prediction, error_row
+from nbutils.inference.predictor import load_predictor
 from nbutils.uncertainty import drift
 from nbutils.uncertainty.review import load_policy
 

@@ -8,7 +8,7 @@ import pytest
 
 from nbutils import runs
 from nbutils.evaluation import metrics
-from nbutils.inference.predictor import Prediction, row_columns
+from nbutils.inference.prediction import Prediction, row_columns
 from nbutils.runs import UserError
 
 

@@ -17,7 +17,8 @@ from nbutils.apps import panel, pictures, report
 from nbutils.apps.session import Entry, Session, Unreadable
 from nbutils.data.synthetic import encode_png
 from nbutils.inference.defects import Defect
-from nbutils.inference.predictor import Prediction, load_predictor
+from nbutils.inference.prediction import Prediction
+from nbutils.inference.predictor import load_predictor
 
 MODEL = f"{runs.REFERENCE}/mobilenet_v2"
 

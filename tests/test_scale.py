@@ -91,7 +91,7 @@ def test_scales_of_no_camera_are_a_sentence_and_leave_nothing(scale, folder, out
     for command in (["predict"], ["inspect"], ["inspect", "--watch"]):
         done = CliRunner().invoke(cli.app, [*command, str(folder), f"--scale={scale}"])
         assert done.exit_code == 2
-        assert done.stderr == f"SCALE {scale:g} is out of range: choose one from 0.05 to 20\n"
+        assert done.stderr == f"scale {scale:g} is out of range: choose one from 0.05 to 20\n"
     assert not list(outputs.iterdir())
     with pytest.raises(UserError, match="out of range"):
         server.serve(MODEL, "", "", scale, (), ())

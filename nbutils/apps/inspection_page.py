@@ -16,13 +16,8 @@ from nbutils.data import image_list
 from nbutils.data.images import ImageError, decode, read_file
 from nbutils.inference import resumption
 from nbutils.inference.answers import count_defects
-from nbutils.inference.predictor import (
-    NO_DEFECT,
-    SEPARATOR,
-    Prediction,
-    Predictor,
-    load_predictor,
-)
+from nbutils.inference.prediction import NO_DEFECT, SEPARATOR, Prediction
+from nbutils.inference.predictor import Predictor, load_predictor
 
 PAGE = "inspection.html"
 SIDE, WIDE = 320, 1000  # pixels, longer side of an image on the page; of a strip

@@ -16,7 +16,7 @@ from nbutils.apps.gallery import Filters, Gallery, show
 from nbutils.apps.html import in_words
 from nbutils.apps.intake import File
 from nbutils.apps.session import Entry, Session, Unreadable
-from nbutils.data import corrections, synthetic
+from nbutils.data import corrections
 from nbutils.data.images import ImageError, read_file
 from nbutils.inference.predictor import load_predictor
 from nbutils.runs import UserError
@@ -77,7 +77,7 @@ class Panel:
     def _connect(self) -> None:
         """Lay out the controls, and say what each does."""
         actions = {
-            "samples": lambda: self.add_files(synthetic.example_files(self.seed)),
+            "samples": self.add_samples,
             "folder": lambda: self.controls.ask_folder(),
             "read": self._read_folder,
             "stop": self.stop,
@@ -96,6 +96,12 @@ class Panel:
             control.observe(lambda _: self.refresh(), names="value")
 
     # What comes in
+
+    def add_samples(self) -> None:
+        """Classify the drawn samples."""
+        from nbutils.data import synthetic  # SciPy, for which no page should wait
+
+        self.add_files(synthetic.example_files(self.seed))
 
     def add_files(self, files: Iterable[tuple[str, bytes]]) -> None:
         """Classify files, name and content each, while the panel stays responsive."""

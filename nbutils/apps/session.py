@@ -13,7 +13,8 @@ import pandas as pd
 from nbutils.apps import pictures
 from nbutils.data import corrections
 from nbutils.data.images import ImageError, decode, pixel_hash
-from nbutils.inference.predictor import Prediction, Predictor, error_row, row_columns
+from nbutils.inference.prediction import Prediction, error_row, row_columns
+from nbutils.inference.predictor import Predictor
 
 DECISIONS = ("accept", "review")
 STATES = {  # of a file -> its sign
@@ -183,7 +184,7 @@ class Session:
         return [*sorted(images, key=ORDERS[order]), *unreadable]
 
     def table(self) -> pd.DataFrame:
-        """Return one row a file: `number`, `predictor.row_columns`, and `corrected`."""
+        """Return one row a file: `number`, `prediction.row_columns`, and `corrected`."""
         classes = self.predictor.classes
         rows = [
             entry.prediction.to_row(entry.name, entry.stored) | {"corrected": entry.corrected}

@@ -28,7 +28,8 @@ class BitDepthError(ValueError):
 def check(bits: int | None) -> None:
     """Raise UserError for a bit depth that cameras do not have."""
     if bits is not None and bits not in BIT_DEPTHS:
-        raise UserError(f"BIT_DEPTH {bits} is none of a camera: choose one of {BIT_DEPTHS}")
+        known = ", ".join(map(str, BIT_DEPTHS))
+        raise UserError(f"bit depth {bits} is none of a camera: choose one of {known}")
 
 
 def lookup(bits: int, is_inverted: bool) -> np.ndarray:
@@ -78,8 +79,8 @@ def choose(histogram: np.ndarray, stated: int | None, given: int | None) -> int:
     if is_full(histogram):
         return 16
     raise BitDepthError(
-        f"has 16 bits a pixel but 99 % of its values below {high + 1}: say by BIT_DEPTH how many "
-        "bits the camera has, or save it with 8"
+        f"has 16 bits a pixel but 99 % of its values below {high + 1}: say by the bit depth "
+        "(--bit-depth, BIT_DEPTH) how many the camera has, or save it with 8"
     )
 
 
@@ -114,4 +115,4 @@ def of_set(histograms: Sequence[np.ndarray]) -> int | None:
 
 def describe(bits: int) -> str:
     """Say what `of_set` has decided."""
-    return f"16-bit files are read as of {bits} bits, by their values: BIT_DEPTH says otherwise"
+    return f"16-bit files are read as of {bits} bits, by their values (else --bit-depth)"

@@ -10,7 +10,7 @@ from sklearn.metrics import balanced_accuracy_score, confusion_matrix, f1_score
 
 from nbutils import runs
 from nbutils.data import splits
-from nbutils.inference.predictor import Prediction
+from nbutils.inference.prediction import Prediction
 from nbutils.runs import UserError
 from nbutils.uncertainty.calibration import calibration_metrics
 

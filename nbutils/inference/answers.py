@@ -10,7 +10,7 @@ from typing import Any
 
 import typer
 
-from nbutils.inference.predictor import Prediction, row_columns
+from nbutils.inference.prediction import Prediction, row_columns
 
 Row = dict[str, Any]  # as `Prediction.to_row` and `error_row` return it
 Printer = Callable[[Row, Prediction | None], None]  # of a row and its prediction

@@ -28,14 +28,8 @@ from nbutils.data.images import (
 )
 from nbutils.disk import disk_errors
 from nbutils.inference import defect_table, resumption, windows
-from nbutils.inference.predictor import (
-    Prediction,
-    Predictor,
-    error_row,
-    find_backend,
-    load_predictor,
-    row_columns,
-)
+from nbutils.inference.prediction import Prediction, error_row, row_columns
+from nbutils.inference.predictor import Predictor, find_backend, load_predictor
 from nbutils.runs import UserError
 from nbutils.runtime import batched, parallel_map
 from nbutils.uncertainty import drift

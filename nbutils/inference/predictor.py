@@ -12,7 +12,8 @@ from nbutils import runs
 from nbutils.artefacts import UNPACKING, check_archive, damaged, read_card
 from nbutils.data.images import decode, image_statistics, resize, symmetries
 from nbutils.inference import strips, windows
-from nbutils.inference.defects import CellDecoder, Defect
+from nbutils.inference.defects import CellDecoder
+from nbutils.inference.prediction import Prediction
 from nbutils.runs import UserError
 from nbutils.runtime import batched
 from nbutils.uncertainty.review import ReviewPolicy, load_policy
@@ -20,10 +21,7 @@ from nbutils.uncertainty.review import ReviewPolicy, load_policy
 DEFAULT_MODEL = f"{runs.REFERENCE}/mobilenet_v2"
 BACKENDS = {"keras": runs.KERAS_MODEL, "litert": runs.LITERT_MODEL}  # backend -> file of a model
 BATCH_SIZE = 8  # images that stay in a processor's cache between layers
-NO_POLICY = (f"the model has no thresholds to review it by: run {runs.WRITTEN_BY[runs.REVIEW]}",)
 REBUILDING = (*UNPACKING, TypeError, AttributeError, LookupError, ArithmeticError, AssertionError)
-NO_DEFECT = "no_defect"  # label of an image whose map shows none
-SEPARATOR = "; "  # between the reasons, and the members of a prediction set, of a row
 
 
 # From batches of images (n, size, size, 1) in [0, 255] to their outputs, in order: a row for each
@@ -37,81 +35,6 @@ class Outputs(NamedTuple):
     probabilities: np.ndarray  # float (images, classes)
     embeddings: np.ndarray  # float32 (images, dimensions)
     cells: np.ndarray  # float32 (images, values), as `CellDecoder` reads them; empty without
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What a model predicts for one image."""
-
-    probabilities: dict[str, float]  # by class name, sum 1
-    novelty: float = np.nan  # about 1 for images like those of training; higher is less like them
-    prediction_set: tuple[str, ...] = ()  # classes that hold the true one 95 times in 100
-    reasons: tuple[str, ...] = NO_POLICY  # why a person should review it, strongest first
-    risk: float = 1.0  # estimated probability that accepting it is a mistake
-    defect_map: np.ndarray | None = None  # float32 (rows, columns, classes) in [0, 1]
-    defects: tuple[Defect, ...] = ()  # surest first
-    is_empty: bool = False  # the map shows no defect
-    peak: float = 0.0  # of the map of an image in windows, in [0, 1]
-    is_novel: bool = False  # unlike the training images
-    is_worn: bool = False  # reviewed, and the picture is of a quality that training never had
-
-    @property
-    def label(self) -> str:
-        """The most probable class, or `NO_DEFECT`."""
-        if self.is_empty:
-            return NO_DEFECT
-        return max(self.probabilities, key=self.probabilities.__getitem__)
-
-    @property
-    def confidence(self) -> float:
-        """The probability of that class, in [0, 1]; without a defect, how empty the map is."""
-        if self.is_empty:
-            return 1 - self.peak
-        return self.probabilities[self.label]
-
-    @property
-    def decision(self) -> str:
-        """`accept`, or `review` where there is a reason to."""
-        return "review" if self.reasons else "accept"
-
-    def top(self, k: int) -> list[tuple[str, float]]:
-        """The k most probable classes with their probabilities, highest first.
-
-        `NO_DEFECT` alone where the map is empty: the classes are then those of a window without it.
-        """
-        if self.is_empty:
-            return [(self.label, self.confidence)]
-        return sorted(self.probabilities.items(), key=lambda item: -item[1])[:k]
-
-    def to_row(self, path: str | Path, label: str = "") -> dict[str, Any]:
-        """Return the row that every table has of an image, with its true class if that is known.
-
-        Its keys are `row_columns`.
-        """
-        return {
-            "path": str(path),
-            "label": label,
-            "predicted": self.label,
-            "confidence": self.confidence,
-            "decision": self.decision,
-            "reasons": SEPARATOR.join(self.reasons),
-            "novelty": self.novelty,
-            "risk": self.risk,
-            "prediction_set": SEPARATOR.join(self.prediction_set),
-            **{f"p_{name}": value for name, value in self.probabilities.items()},
-            "error": "",
-        }
-
-
-def row_columns(classes: Iterable[str]) -> list[str]:
-    """Return the columns of `Prediction.to_row`."""
-    facts = ["path", "label", "predicted", "confidence", "decision", "reasons", "novelty", "risk"]
-    return [*facts, "prediction_set", *(f"p_{name}" for name in classes), "error"]
-
-
-def error_row(path: str | Path, error: str, classes: Iterable[str]) -> dict[str, str]:
-    """Return the row of an image that could not be read."""
-    return dict.fromkeys(row_columns(classes), "") | {"path": str(path), "error": error}
 
 
 @dataclass(eq=False)

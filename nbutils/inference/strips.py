@@ -8,16 +8,17 @@ import numpy as np
 
 from nbutils.inference import windows
 from nbutils.inference.defects import Defect, suppress, to_pixels
+from nbutils.inference.prediction import Prediction
 from nbutils.runtime import batched
 
 if TYPE_CHECKING:
-    from nbutils.inference.predictor import Prediction, Predictor
+    from nbutils.inference.predictor import Predictor
 
 MAX_UNLIKE = 0.05  # share of the windows that may be unlike those of training, by chance
 MAX_PEAK = 0.5  # of the map of an image without a defect
 
 
-def predict(predictor: "Predictor", gray: np.ndarray) -> tuple["Prediction", np.ndarray]:
+def predict(predictor: "Predictor", gray: np.ndarray) -> tuple[Prediction, np.ndarray]:
     """Predict an image, uint8 (height, width), in windows at its own scale.
 
     Returns the prediction, and the mean embedding of the windows, float32. The prediction is that
@@ -45,7 +46,7 @@ def predict(predictor: "Predictor", gray: np.ndarray) -> tuple["Prediction", np.
     return found.combine(stitched, gray.shape), found.embedding / tiles.count
 
 
-def _owned(prediction: "Prediction", tiles: windows.Windows, row: int, column: int) -> list[Defect]:
+def _owned(prediction: Prediction, tiles: windows.Windows, row: int, column: int) -> list[Defect]:
     """Return the defects of a window whose centre no other window knows better."""
     left, top = tiles.columns.start(column), tiles.rows.start(row)
     return [
@@ -65,13 +66,13 @@ class Findings:
     defects: list[Defect] = field(default_factory=list)
     embedding: Any = 0.0  # sum over the windows
     count: int = 0  # windows
-    surest: "Prediction | None" = None  # with the surest defect
-    riskiest: "Prediction | None" = None
-    doubtful: list["Prediction"] = field(default_factory=list)  # to review, and with a defect
-    unlike: list["Prediction"] = field(default_factory=list)  # the training images; no defect
-    unplaced: list["Prediction"] = field(default_factory=list)  # sure of a class; no defect
+    surest: Prediction | None = None  # with the surest defect
+    riskiest: Prediction | None = None
+    doubtful: list[Prediction] = field(default_factory=list)  # to review, and with a defect
+    unlike: list[Prediction] = field(default_factory=list)  # the training images; no defect
+    unplaced: list[Prediction] = field(default_factory=list)  # sure of a class; no defect
 
-    def add(self, prediction: "Prediction", embedding: np.ndarray, defects: list[Defect]) -> None:
+    def add(self, prediction: Prediction, embedding: np.ndarray, defects: list[Defect]) -> None:
         """Enter a window, and the defects that it owns."""
         self.count += 1
         self.embedding = self.embedding + embedding
@@ -87,7 +88,7 @@ class Findings:
         if defects and (not self.surest or _surest(prediction) > _surest(self.surest)):
             self.surest = prediction
 
-    def combine(self, stitched: np.ndarray | None, shape: tuple[int, ...]) -> "Prediction":
+    def combine(self, stitched: np.ndarray | None, shape: tuple[int, ...]) -> Prediction:
         """Return the prediction of the whole image, of a shape in pixels."""
         assert self.riskiest is not None
         unplaced = max(self.unplaced, key=lambda each: each.confidence, default=None)
@@ -126,11 +127,11 @@ class Findings:
         if peak > MAX_PEAK:
             yield f"no defect is whole, but the map reaches {peak:.1%}"
 
-    def _among(self, windows: Sequence["Prediction"], which: str = "") -> str:
+    def _among(self, windows: Sequence[Prediction], which: str = "") -> str:
         return f"{len(windows)} of {self.count} windows{which}: " if self.count > 1 else ""
 
 
-def _surest(prediction: "Prediction") -> float:
+def _surest(prediction: Prediction) -> float:
     return max((each.confidence for each in prediction.defects), default=0.0)
 
 

@@ -124,10 +124,10 @@ def check_scale(scale: float, card: Mapping[str, Any]) -> float:
     """Return a scale; UserError if no camera has it, or the model's card knows no image size."""
     low, high = SCALES
     if not low <= scale <= high:  # NaN neither
-        raise UserError(f"SCALE {scale:g} is out of range: choose one from {low:g} to {high:g}")
+        raise UserError(f"scale {scale:g} is out of range: choose one from {low:g} to {high:g}")
     if scale != 1 and not card.get("image_size"):
         raise UserError(
-            f"SCALE {scale:g} needs a model that knows the size of its training images, which its "
+            f"scale {scale:g} needs a model that knows the size of its training images, which its "
             "model.json lacks: run 02_training again"
         )
     return scale

@@ -1,4 +1,4 @@
-"""Train a model so that an interruption costs one epoch at most."""
+"""Train a model so that an interruption costs one epoch at most, and a map trained after it."""
 
 import hashlib
 import platform
