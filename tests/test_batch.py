@@ -105,7 +105,7 @@ def test_a_finished_inspection_says_so(whole, tree, trained, monkeypatch, capsys
     assert "All 145 images of the list are inspected" in capsys.readouterr().out
     assert (whole / runs.INSPECTIONS).read_bytes() == before
     monkeypatch.chdir(tree)
-    with pytest.raises(UserError, match="choose another RUN"):
+    with pytest.raises(UserError, match="name another run"):
         batch.inspect([tree.name], whole, trained, processes=1)
 
 
@@ -117,7 +117,7 @@ def test_images_that_have_come_since_are_inspected_as_well(trained, gray, tmp_pa
             batch.inspect([str(shift)], tmp_path / "run", trained, processes=1)
         Image.fromarray(gray).save(shift / name, "PNG")
     batch.inspect([str(shift)], tmp_path / "run", trained, processes=1)
-    assert "1 images have come since" in capsys.readouterr().out
+    assert "New images that are inspected as well: 1" in capsys.readouterr().out
     assert [Path(row["path"]).name for row in rows_of(tmp_path / "run")] == ["b.png", "a.png"]
     batch.inspect([str(shift)], tmp_path / "run", trained, processes=1)
     assert "All 2 images of the list are inspected" in capsys.readouterr().out
@@ -134,7 +134,7 @@ def test_a_strip_has_the_same_confidence_in_the_table(trained, tmp_path):
 
 
 def test_another_inspection_is_not_mixed_in(whole, tree, trained):
-    with pytest.raises(UserError, match="choose another RUN"):
+    with pytest.raises(UserError, match="name another run"):
         batch.inspect([str(tree / "line_1")], whole, trained, processes=1)
     with pytest.raises(UserError, match=r"\(backend litert there, keras here\)"):
         batch.inspect([str(tree)], whole, trained, "keras", processes=1)

@@ -195,7 +195,7 @@ def test_other_thresholds_are_not_mixed_in(inspected, again, name):
     before = file.read_bytes()
     try:
         file.write_bytes(before + b" ")
-        with pytest.raises(UserError, match=f"before its {name} changed: choose another RUN"):
+        with pytest.raises(UserError, match=f"before its {name} changed: name another run"):
             inspect()
     finally:
         file.write_bytes(before)
@@ -206,7 +206,7 @@ def test_other_thresholds_are_not_mixed_in(inspected, again, name):
 def test_a_damaged_inspection_is_declined(again, name, damage):
     folder, inspect = again
     damage(folder / name)
-    with pytest.raises(UserError, match=r"choose another RUN|to start anew"):
+    with pytest.raises(UserError, match=r"name another run|to start anew"):
         inspect()
 
 

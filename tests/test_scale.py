@@ -123,7 +123,7 @@ def test_an_inspection_keeps_its_scale(folder, tmp_path, outputs):
     assert float(row["novelty"]) == pytest.approx(expected.novelty, rel=1e-3)
     again = CliRunner().invoke(cli.app, [*command[:5], "0.6", *command[6:]])
     assert again.exit_code == 2
-    assert "scale 0.5" in again.stderr and "choose another RUN" in again.stderr
+    assert "scale 0.5" in again.stderr and "name another run" in again.stderr
 
 
 def test_an_inspection_of_before_there_were_scales_goes_on(folder, tmp_path, capsys):

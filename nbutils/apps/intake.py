@@ -7,14 +7,14 @@ from typing import NamedTuple
 
 from nbutils import runs
 from nbutils.data import image_list
-from nbutils.data.images import MAX_PIXELS
+from nbutils.data.images import MAX_COLOUR_PIXELS, MAX_PIXELS
 from nbutils.runs import UserError
 
 MAX_BYTES = 64 * 2**20  # of a file from a browser
 MAX_FILES = 2000  # of a folder
 LIMITS = (
     f"JPEG, PNG, BMP or TIFF, at most {MAX_BYTES // 2**20} MB and "
-    f"{MAX_PIXELS // 10**6} million pixels each"
+    f"{MAX_PIXELS // 10**6} million pixels each, in colour {MAX_COLOUR_PIXELS // 10**6} million"
 )
 
 

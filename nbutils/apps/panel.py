@@ -150,7 +150,7 @@ class Panel:
             self.add(lambda stopped: intake.list_folder(folder, root, stopped, self._say))
 
     def _switch(self, name: str) -> None:
-        """Have another model judge the same images; the one before stays where it cannot."""
+        """Have another model classify the same images; the one before stays where it cannot."""
         before = self.session.predictor.name
         if name == before:
             return

@@ -25,7 +25,7 @@ def corrupt(gray: np.ndarray, family: str, severity: float, rng: np.random.Gener
     family
         One of `FAMILIES`.
     severity
-        0 leaves the image as it is, 1 is mild, 5 is severe; values between are allowed.
+        1 is mild, 5 is severe, and 0 nearly nothing; values between are allowed.
     rng
         For noise, angles and places.
 

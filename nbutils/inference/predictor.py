@@ -84,7 +84,7 @@ class Predictor:
     ) -> Iterator[tuple[Prediction, np.ndarray]]:
         """Classify images as `predict_images`; return also the embedding, float32, of each.
 
-        Those larger than the training images are judged at their own scale, in windows.
+        Those larger than the training images are predicted at their own scale, in windows.
         """
         images: list[np.ndarray] = []
         shapes: list[tuple[int, int]] = []

@@ -55,7 +55,7 @@ def start_or_resume(
         return facts
     facts = _check_same(facts, folder)
     if not watched and (new := image_list.extend_list(sources, listed)):
-        print(f"{new} images have come since, and are inspected as well")
+        print(f"New images that are inspected as well: {new}")
     return facts
 
 
@@ -70,7 +70,7 @@ def forget(source: str, folder: Path) -> None:
 
 def _check_same(facts: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Return what a folder holds of an inspection; UserError unless it has the same facts."""
-    cure = "choose another RUN, or remove that folder"
+    cure = "name another run, or remove that folder"
     try:
         before = {"scale": 1.0, **runs.read_json(folder / runs.INSPECTION)}
     except UserError as error:

@@ -114,7 +114,7 @@ class Findings:
     def _reasons(self, peak: float) -> Iterator[str]:
         """Give what speaks for a review, each with its worst window; of an empty map, its peak."""
         if self.doubtful:
-            worst = max(self.doubtful, key=lambda each: each.risk)
+            worst = max(self.doubtful, key=lambda each: (each.risk, each.novelty))
             yield f"{self._among(self.doubtful)}{worst.reasons[0]}"
         if len(self.unlike) > MAX_UNLIKE * self.count:
             worst = max(self.unlike, key=lambda each: (each.is_novel, each.novelty))

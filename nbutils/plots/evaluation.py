@@ -97,7 +97,7 @@ def confidence(table: pd.DataFrame, threshold: float | None = None) -> Figure:
 
 
 def accuracies(table: pd.DataFrame) -> Figure:
-    """Show each model's accuracy with its interval by protocol (`protocols.summary`)."""
+    """Show each model's accuracy with its interval by protocol (`protocols.summarize`)."""
     table = table[table["protocol"] != LEARNING_CURVE]  # which has a figure of its own
     table = table.rename(columns={"low": "accuracy_low", "high": "accuracy_high"})
     protocols, models = table["protocol"].unique(), table["model"].unique()
@@ -116,7 +116,7 @@ def accuracies(table: pd.DataFrame) -> Figure:
 
 
 def learning_curve(table: pd.DataFrame) -> Figure:
-    """Show the accuracy by the number of training images of each class (`protocols.summary`)."""
+    """Show the accuracy by the number of training images of each class (`protocols.summarize`)."""
     rows = table[table["protocol"] == LEARNING_CURVE].sort_values("n_per_class", kind="stable")
     figure, ax = plt.subplots(figsize=(9, 5))
     for number, (model, line) in enumerate(rows.groupby("model", sort=False)):
@@ -230,7 +230,7 @@ def drift_detection(table: pd.DataFrame) -> Figure:
 
 
 def localization(table: pd.DataFrame, title: str) -> Figure:
-    """Show how often, and how much of, maps lie in boxes, as `localization.summary` tells."""
+    """Show how often, and how much of, maps lie in boxes, as `localization.summarize` tells."""
     size = (11, 2 + 0.36 * len(table))
     figure, axes = plt.subplots(1, 2, figsize=size, sharey=True)
     figure.suptitle(title)

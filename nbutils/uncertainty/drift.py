@@ -18,13 +18,13 @@ IMAGE_STATISTICS = ("brightness", "contrast", "sharpness")
 DIRECTIONS = tuple(f"direction_{number}" for number in range(1, N_DIRECTIONS + 1))
 PER_IMAGE = (*IMAGE_STATISTICS, *DIRECTIONS)  # descriptors beside novelty
 DESCRIPTORS = (*PER_IMAGE, "novelty")  # that a batch is tested by
-APPEARANCE = "look to the network"  # all directions together
+APPEARANCE = "texture"  # as the network describes it: all directions together
 COMPARED = {  # what is lower and what is higher, in words
     "brightness": ("are darker", "are brighter"),
     "contrast": ("have less contrast", "have more contrast"),
     "sharpness": ("are less sharp", "are sharper or noisier"),
     "novelty": ("are less novel", "are more novel"),
-    APPEARANCE: ("look other to the network", "look other to the network"),
+    APPEARANCE: ("have another texture", "have another texture"),
 }
 MIN_IMAGES = 20  # that a batch can be tested by
 FALSE_ALARM_RATE = 0.01  # share of batches without drift that may pass the limit
