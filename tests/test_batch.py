@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from nbutils import runs
-from nbutils.inference import batch
+from nbutils.inference import batch, resumption
 from nbutils.inference.prediction import row_columns
 from nbutils.inference.predictor import load_predictor
 from nbutils.runs import UserError
@@ -121,6 +121,15 @@ def test_images_that_have_come_since_are_inspected_as_well(trained, gray, tmp_pa
     assert [Path(row["path"]).name for row in rows_of(tmp_path / "run")] == ["b.png", "a.png"]
     batch.inspect([str(shift)], tmp_path / "run", trained, processes=1)
     assert "All 2 images of the list are inspected" in capsys.readouterr().out
+
+
+def test_only_the_inspection_of_a_source_is_forgotten(whole, tree):
+    before = (whole / runs.INSPECTION).read_bytes()
+    resumption.forget(str(tree / "line_1"), whole)
+    assert (whole / runs.INSPECTION).read_bytes() == before
+    resumption.forget(str(tree), whole)
+    assert not (whole / runs.INSPECTION).exists()
+    (whole / runs.INSPECTION).write_bytes(before)
 
 
 def test_a_strip_has_the_same_confidence_in_the_table(trained, tmp_path):
