@@ -245,6 +245,7 @@ class Doubting:
 
 def strip_of(value=0, policy=None, network=in_batches, length=160):
     gray = np.full((16, length), value, np.uint8)
+    gray[::2] += 5 if value > 200 else 15  # not blank
     return predictor_of(network, image_size=(16, 16), policy=policy), gray
 
 

@@ -75,6 +75,15 @@ def test_a_strip_of_noise_is_reviewed(model):
         assert predictor.predict_image(noise).decision == "review"
 
 
+@pytest.mark.parametrize("model", ["mobilenet_v2", "custom_cnn"])
+def test_plain_pictures_of_any_size_and_level_are_reviewed(model):
+    rng = np.random.default_rng(0)
+    predictor = load_predictor(f"{runs.REFERENCE}/{model}")
+    sizes = rng.integers(64, 420, (40, 2))
+    grays = [np.full(size, rng.integers(256), np.uint8) for size in sizes]
+    assert {each.decision for each in predictor.predict_images(grays)} == {"review"}
+
+
 def test_an_image_smaller_than_a_window_is_completed_to_one():
     _, content = synthetic.example_files(seed=0)[1]
     gray = decode(content)

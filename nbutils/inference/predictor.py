@@ -20,6 +20,7 @@ from nbutils.uncertainty.review import ReviewPolicy, load_policy
 
 DEFAULT_MODEL = f"{runs.REFERENCE}/mobilenet_v2"
 BACKENDS = {"keras": runs.KERAS_MODEL, "litert": runs.LITERT_MODEL}  # backend -> file of a model
+BLANK = 10  # gray values, from the darkest to the lightest pixel: of less, nothing is to be seen
 BATCH_SIZE = 8  # images that stay in a processor's cache between layers
 REBUILDING = (*UNPACKING, TypeError, AttributeError, LookupError, ArithmeticError, AssertionError)
 
@@ -159,6 +160,9 @@ class Predictor:
         each = self.policy.assess(outputs.probabilities, outputs.embeddings)
         worn: dict[int, tuple[str, ...]] = {}
         for index, image in enumerate(images or ()):
+            if (gray_range := int(np.ptp(image))) < BLANK:
+                each.reasons[index] += (f"the picture is blank: its gray values span {gray_range}",)
+                each.risk[index] = 1.0
             if each.reasons[index]:
                 worn[index] = self.policy.describe_quality(image_statistics(image))
         return [
