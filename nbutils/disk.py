@@ -132,3 +132,13 @@ def locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         unlock(folder)
+
+
+def expand_user(place: str | Path) -> Path:
+    """Return the place that `~` or `~name` begins; unlike Path, one of nobody stays as it is."""
+    return Path(os.path.expanduser(place))  # noqa: PTH111
+
+
+def is_folder(place: str | Path) -> bool:
+    """Tell whether a place is a folder; Path.is_dir raises for names that are too long."""
+    return os.path.isdir(place)  # noqa: PTH112

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nbutils.disk import UserError, atomic_write, disk_errors
+from nbutils.disk import UserError, atomic_write, disk_errors, expand_user, is_folder
 from nbutils.disk import printable as printable
 
 if TYPE_CHECKING:
@@ -69,11 +69,6 @@ STALE_IN_RUN = (  # the same in a folder beside the model's, where 07 to 09 meas
 )  # fmt: skip
 
 MAX_JSON = 2**28  # bytes
-
-
-def expand_user(place: str | Path) -> Path:
-    """Return the place that `~` or `~name` begins; unlike Path, one of nobody stays as it is."""
-    return Path(os.path.expanduser(place))  # noqa: PTH111
 
 
 def create_run(name: str | Path) -> Path:
@@ -148,9 +143,9 @@ def find_model(model: str | Path, run: Path | None = None) -> Path:
     places = [expand_user(model), OUTPUTS / model, SHIPPED / model]
     if Path(model).parts[:1] == (REFERENCE,):
         places.append(SHIPPED.joinpath(*Path(model).parts[1:]))
-    for place in [run / model, *places] if run else places:
-        if has_model(place):
-            return place
+    places = [place for place in ([run / model] if run else []) + places if is_folder(place)]
+    if found := next(filter(has_model, places), None):
+        return found
     inside = list(dict.fromkeys(one.resolve() for place in places for one in _models_in(place)))
     if len(inside) == 1:
         return inside[0]
@@ -208,15 +203,14 @@ def parse_list(text: str) -> list[str]:
 
 def has_model(folder: Path) -> bool:
     """Tell whether a folder is that of a trained model."""
-    files = folder / KERAS_MODEL, folder / LITERT_MODEL
-    return any(map(os.path.isfile, files))  # Path.is_file raises for names too long
+    return (folder / KERAS_MODEL).is_file() or (folder / LITERT_MODEL).is_file()
 
 
 def list_models() -> list[str]:
     """Return the models at hand as `find_model` takes them, those that ship last."""
-    folders = [model for run in sorted(OUTPUTS.glob("*")) for model in _models_in(run)]
     shipped = _models_in(SHIPPED)
-    own = [model for model in folders if model not in shipped]
+    of_runs = (model for run in sorted(OUTPUTS.glob("*")) for model in _models_in(run))
+    own = [model for model in of_runs if model not in shipped]
     return [model_name(model) for model in [*own, *shipped]]
 
 
@@ -348,9 +342,8 @@ def _that_know(models: dict[str, Path], labels: set[str]) -> dict[str, Path]:
 
 
 def _models_in(run: Path) -> list[Path]:
-    """Return the folders of the models of a run; none where it is none."""
-    inside = run.glob("*") if os.path.isdir(run) else ()  # noqa: PTH112  as above
-    return [folder for folder in sorted(inside) if has_model(folder)]
+    """Return the folders of the models of a run."""
+    return [folder for folder in sorted(run.glob("*")) if has_model(folder)]
 
 
 def _writer(path: Path) -> str:

@@ -8,7 +8,6 @@ cells; then the strips lose half a tile at each side, so that no window is align
 long strips repeat all of them, to 20 and to 200 million pixels; `steel predict` takes them.
 """
 
-import resource
 import subprocess
 import sys
 import tempfile
@@ -27,6 +26,11 @@ from nbutils.inference.predictor import Predictor
 from nbutils.models.defect_head import TOP_SHARE
 
 ROWS, COLUMNS = 4, 8
+MEASURE = (  # in a small process of its own: a fork begins with the memory of its parent
+    "import resource, subprocess, sys; "
+    "subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL); "
+    "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+)
 LONG_ROWS = 20  # tiles, of the long strips
 LENGTHS = (5_000, 50_000)  # pixels
 
@@ -84,10 +88,10 @@ def edges(number: int, side: int, cut: int, scale: float) -> tuple[int, int]:
 def predict(file: Path, pixels: int) -> None:
     """Predict a strip as a user would, and print what it took, start included."""
     start = time.perf_counter()
-    subprocess.run([*serving.STEEL, "predict", str(file)], check=True, stdout=subprocess.DEVNULL)
-    seconds = time.perf_counter() - start
-    most = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-    print(f"{pixels / 1e6:.0f} million pixels: {seconds:.1f} s, {most:.0f} MB at most so far")
+    command = [sys.executable, "-c", MEASURE, *serving.STEEL, "predict", str(file)]
+    found = subprocess.run(command, check=True, capture_output=True, text=True)
+    seconds, most = time.perf_counter() - start, int(found.stdout) / 1024
+    print(f"{pixels / 1e6:.0f} million pixels: {seconds:.1f} s, {most:.0f} MB")
 
 
 if __name__ == "__main__":

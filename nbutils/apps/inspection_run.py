@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nbutils import runs
+from nbutils import disk, runs
 from nbutils.apps import inspection, inspection_page
 from nbutils.apps.inspection import Summary
 from nbutils.artefacts import read_card
@@ -46,7 +46,7 @@ class Inspection:
     def watch(self, say: Callable[[str], None]) -> None:
         """Inspect a folder as images arrive, and write the page once a minute, until Ctrl-C."""
         source = self.sources[0]
-        if len(self.sources) > 1 or not runs.expand_user(source).is_dir():
+        if len(self.sources) > 1 or not disk.expand_user(source).is_dir():
             raise UserError(f"--watch takes one folder in which images arrive, not {source}")
         folder, total, changed, written = self._make_folder(), 0, False, -math.inf
         how = self.model, self.backend, self.bits, self.scale

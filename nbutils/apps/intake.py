@@ -5,7 +5,7 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from nbutils import runs
+from nbutils import disk, runs
 from nbutils.data import image_list
 from nbutils.data.images import MAX_COLOUR_PIXELS, MAX_PIXELS
 from nbutils.runs import UserError
@@ -36,7 +36,7 @@ def list_folder(
     """
     root, name = root.resolve(), folder.strip()
     try:
-        place = (root / runs.expand_user(name)).resolve()
+        place = (root / disk.expand_user(name)).resolve()
         is_folder = place.is_dir()
     except (OSError, ValueError) as error:  # a name that is too long, or has a zero byte
         raise UserError(f"{name[:80]!r} is no name of a folder: name one") from error

@@ -10,7 +10,7 @@ import nbformat
 from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
 from voila.app import Voila
 
-from nbutils import runs
+from nbutils import disk, runs
 from nbutils.apps import intake
 from nbutils.artefacts import read_card
 from nbutils.inference import windows
@@ -88,7 +88,7 @@ def serve(
     """
     found = runs.find_model(model)
     windows.check_scale(scale, read_card(found))
-    folder = runs.expand_user(root).resolve()
+    folder = disk.expand_user(root).resolve()
     if root and not folder.is_dir():
         raise UserError(f"--root {root} is no folder: name one that holds images")
     if suspects:

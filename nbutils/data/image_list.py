@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
 
-from nbutils import runs
+from nbutils import disk, runs
 from nbutils.data.files import HIDDEN, SUFFIXES
 from nbutils.runs import UserError
 
@@ -99,7 +99,7 @@ def _non_empty(source: str) -> Iterator[str]:
 
 
 def _open_source(source: str) -> Iterator[str]:
-    place = runs.expand_user(source)
+    place = disk.expand_user(source)
     if source and os.path.isdir(place):  # noqa: PTH112  Path.is_dir raises for names too long
         return images_below(str(place.resolve()))
     if os.path.isfile(place):  # noqa: PTH113

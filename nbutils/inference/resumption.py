@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from nbutils import runs
+from nbutils import disk, runs
 from nbutils.data import image_list
 from nbutils.inference import defect_table
 from nbutils.inference.predictor import BACKENDS
@@ -34,7 +34,7 @@ def start_or_resume(
     """
     deciding = (BACKENDS[backend], runs.MODEL_CARD, runs.REVIEW, runs.NOVELTY, runs.DRIFT)
     facts: dict[str, Any] = {
-        "sources": [str(runs.expand_user(source).absolute()) for source in sources],
+        "sources": [str(disk.expand_user(source).absolute()) for source in sources],
         "model": str(model),
         "backend": backend,
         "bit_depth": bits,
@@ -63,7 +63,7 @@ def forget(source: str, folder: Path) -> None:
     """Have the inspection of a source start anew; one of another source stays as it is."""
     file = folder / runs.INSPECTION
     if file.exists():
-        named = [str(runs.expand_user(source).absolute())]
+        named = [str(disk.expand_user(source).absolute())]
         if runs.read_json(file).get("sources") == named:
             file.unlink()
 

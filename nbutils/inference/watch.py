@@ -49,7 +49,7 @@ def watch(
             chunks = batched(missing, batch.CHUNK)
             yield sum(batch.append(map(predict, chunks), folder, columns))
             time.sleep(PAUSE)
-            now = _arriving(runs.expand_user(source).resolve(), known)
+            now = _arriving(disk.expand_user(source).resolve(), known)
             missing = [path for path, sign in now.items() if before.get(path) == sign]
             before = now
             image_list.append_list(missing, listed)
