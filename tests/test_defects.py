@@ -232,15 +232,14 @@ class Doubting:
     def __init__(self, sure_below=0.0):
         self.sure_below = sure_below
 
-    def assess(self, probabilities, embeddings):
+    def assess(self, probabilities, embeddings, images):
         sure = probabilities[:, 1] < self.sure_below
         reasons = [() if each else ("confidence 90.0% is below 95.0%",) for each in sure]
         zeros = np.zeros(len(sure))
         sets = np.ones((len(sure), 2), bool)
-        return Assessment(probabilities, zeros, sets, zeros > 0, 1.0 - sure, reasons)
-
-    def describe_quality(self, statistics):
-        return ("the picture is too light: brightness 250",) if statistics[0] > 249 else ()
+        light = ("the picture is too light: brightness 250",)
+        worn = [light if image.mean() > 249 else () for image in images]
+        return Assessment(probabilities, zeros, sets, zeros > 0, 1.0 - sure, reasons, worn)
 
 
 def strip_of(value=0, policy=None, network=in_batches, length=160):

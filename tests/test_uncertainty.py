@@ -268,16 +268,29 @@ def test_copies_of_an_image_are_held_out_with_it():
     assert np.median(together[80:]) < 1.5 * np.median(together[:80])
 
 
-def test_a_worn_picture_is_described_and_others_are_not():
-    rng = np.random.default_rng(0)
-    ranges = review.quality_ranges(rng.normal([120, 30, 0.2], [5, 2, 0.01], size=(500, 3)))
-    thresholds = review.Thresholds(1.0, {"95": 0.1}, 0.5, 2.0, ranges)
-    policy = review.ReviewPolicy(thresholds, None)
-    assert policy.describe_quality((120, 30, 0.2)) == ()
-    [blurred] = policy.describe_quality((120, 30, 0.05))
-    assert "out of focus" in blurred
-    assert "0.05" in blurred
-    assert len(policy.describe_quality((250, 1, 0.2))) == 2
+def test_of_a_picture_to_review_it_is_said_what_is_worn(policy):
+    ranges = {"brightness": [100, 140], "contrast": [20, 40], "sharpness": [0.5, 3.0]}
+    ranged = replace(policy, thresholds=replace(policy.thresholds, quality=ranges))
+    usual = np.random.default_rng(0).normal(120, 30, (64, 64, 1)).clip(0, 255).astype(np.uint8)
+    blurred = np.linspace(70, 170, 64).astype(np.uint8).repeat(64).reshape(64, 64, 1)
+    light = np.full((64, 64, 1), 250, np.uint8)
+    light[::2, :, 0] = 238
+    images = [usual, blurred, light, blurred]
+    probabilities = np.array([[0.7, 0.3]] * 3 + [[0.9, 0.1]])
+    worn = ranged.assess(probabilities, np.zeros((4, 1), np.float32), images).worn
+    assert [len(each) for each in worn] == [0, 1, 2, 0], "nothing is said of what is accepted"
+    assert "out of focus" in worn[1][0]
+    assert "sharpness 0.0" in worn[1][0]
+
+
+def test_a_blank_picture_is_reviewed_however_sure_the_network(policy):
+    image = np.full((64, 64, 1), 128, np.uint8)
+    image[0] += review.BLANK - 1
+    blank = policy.assess(np.array([[0.9, 0.1]]), np.zeros((1, 1), np.float32), [image])
+    assert blank.reasons == [("the picture is blank: its gray values span 9",)]
+    assert blank.risk == 1
+    image[0] += 1
+    assert policy.assess(np.array([[0.9, 0.1]]), np.zeros((1, 1)), [image]).reasons == [()]
 
 
 def test_quality_is_read_as_it_was_written(trained, tmp_path):

@@ -10,7 +10,7 @@ import numpy as np
 
 from nbutils import runs
 from nbutils.artefacts import UNPACKING, check_archive, damaged, read_card
-from nbutils.data.images import decode, image_statistics, resize, symmetries
+from nbutils.data.images import decode, resize, symmetries
 from nbutils.inference import strips, windows
 from nbutils.inference.defects import CellDecoder
 from nbutils.inference.prediction import Prediction
@@ -20,7 +20,6 @@ from nbutils.uncertainty.review import ReviewPolicy, load_policy
 
 DEFAULT_MODEL = f"{runs.REFERENCE}/mobilenet_v2"
 BACKENDS = {"keras": runs.KERAS_MODEL, "litert": runs.LITERT_MODEL}  # backend -> file of a model
-BLANK = 10  # gray values, from the darkest to the lightest pixel: of less, nothing is to be seen
 BATCH_SIZE = 8  # images that stay in a processor's cache between layers
 REBUILDING = (*UNPACKING, TypeError, AttributeError, LookupError, ArithmeticError, AssertionError)
 
@@ -157,23 +156,16 @@ class Predictor:
         if not self.policy:
             rows = zip(outputs.probabilities, located, strict=True)
             return [Prediction(self._by_class(row), **where) for row, where in rows]
-        each = self.policy.assess(outputs.probabilities, outputs.embeddings)
-        worn: dict[int, tuple[str, ...]] = {}
-        for index, image in enumerate(images or ()):
-            if (gray_range := int(np.ptp(image))) < BLANK:
-                each.reasons[index] += (f"the picture is blank: its gray values span {gray_range}",)
-                each.risk[index] = 1.0
-            if each.reasons[index]:
-                worn[index] = self.policy.describe_quality(image_statistics(image))
+        each = self.policy.assess(outputs.probabilities, outputs.embeddings, images)
         return [
             Prediction(
                 self._by_class(each.probabilities[index]),
                 float(each.novelty[index]),
                 tuple(compress(self.classes, each.prediction_sets[index])),
-                each.reasons[index] + worn.get(index, ()),
+                each.reasons[index] + each.worn[index],
                 float(each.risk[index]),
                 is_novel=bool(each.is_novel[index]),
-                is_worn=bool(worn.get(index)),
+                is_worn=bool(each.worn[index]),
                 **where,
             )
             for index, where in enumerate(located)

@@ -1,6 +1,6 @@
 """Accept a prediction, or have a person review it: thresholds, reasons in words, and costs."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,6 +9,7 @@ import numpy as np
 
 from nbutils import runs
 from nbutils.artefacts import damaged, read_arrays, read_number
+from nbutils.data.images import image_statistics
 from nbutils.runs import UserError
 from nbutils.uncertainty.calibration import (
     EPSILON,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 ACCEPT_NONE = 1.01  # threshold of confidence that no answer reaches
 LARGE = 1e9  # beyond any threshold
 BEYOND = 0.002  # share of the training images that count as worn, at each end
+BLANK = 10  # gray values, from the darkest to the lightest pixel: of less, nothing is to be seen
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,7 @@ class Assessment:
     is_novel: np.ndarray  # bool (images,)
     risk: np.ndarray  # of accepting it, in [0, 1] (images,)
     reasons: list[tuple[str, ...]]  # to review, in words, strongest first; none to accept
+    worn: list[tuple[str, ...]]  # of those to review, what is wrong with the picture
 
 
 @dataclass(frozen=True)
@@ -84,8 +87,17 @@ class ReviewPolicy:
     thresholds: Thresholds
     gaussians: ClassGaussians
 
-    def assess(self, probabilities: np.ndarray, embeddings: np.ndarray) -> Assessment:
-        """Calibrate a network's output (`Predictor.forward`) and find reasons to review it."""
+    def assess(
+        self,
+        probabilities: np.ndarray,
+        embeddings: np.ndarray,
+        images: Sequence[np.ndarray] | None = None,
+    ) -> Assessment:
+        """Calibrate a network's output (`Predictor.forward`) and find reasons to review it.
+
+        With the images as the network saw them, uint8 (size, size, 1), the pictures are assessed,
+        too.
+        """
         weighed, distances = self.weigh(probabilities, embeddings)
         calibrated = temperature_scale(weighed, self.thresholds.temperature)
         novelty = distances.min(axis=1)
@@ -94,7 +106,14 @@ class ReviewPolicy:
         is_novel = ~(novelty <= self.thresholds.novelty)
         risk = np.where(is_novel | ~np.isfinite(confidence), 1.0, 1 - confidence)
         reasons = [self._reasons(*pair) for pair in zip(confidence, novelty, strict=True)]
-        return Assessment(calibrated, novelty, sets, is_novel, risk, reasons)
+        worn: list[tuple[str, ...]] = [()] * len(reasons)
+        for index, image in enumerate(images or ()):
+            if (gray_range := int(np.ptp(image))) < BLANK:
+                reasons[index] += (f"the picture is blank: its gray values span {gray_range}",)
+                risk[index] = 1.0
+            if reasons[index]:
+                worn[index] = self._describe_quality(image)
+        return Assessment(calibrated, novelty, sets, is_novel, risk, reasons, worn)
 
     def weigh(
         self, probabilities: np.ndarray, embeddings: np.ndarray
@@ -107,9 +126,9 @@ class ReviewPolicy:
         weight = self.thresholds.distance_weight
         return weigh_by_distance(probabilities, distances, weight), distances
 
-    def describe_quality(self, statistics: Iterable[float]) -> tuple[str, ...]:
-        """Say what is wrong with a picture, by its `drift.IMAGE_STATISTICS`; empty if nothing."""
-        measured = dict(zip(IMAGE_STATISTICS, statistics, strict=True))
+    def _describe_quality(self, image: np.ndarray) -> tuple[str, ...]:
+        """Say what is wrong with a picture, uint8 (size, size, 1); empty if nothing."""
+        measured = dict(zip(IMAGE_STATISTICS, image_statistics(image), strict=True))
         words = []
         for name, (low, high) in self.thresholds.quality.items():
             if not low <= measured[name] <= high:
