@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from nbutils.data import corruptions, synthetic
-from nbutils.data.corruptions import FAMILIES, SEVERITIES, corrupt
+from nbutils.data.corruptions import AUGMENTATION, FAMILIES, SEVERITIES, corrupt
 
 
 @pytest.fixture(scope="module")
@@ -13,7 +13,7 @@ def steel():
     return synthetic.draw("scratches", np.random.default_rng(0))[0]
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", FAMILIES | AUGMENTATION)
 def test_families_grow_with_severity_and_keep_the_shape(family, steel):
     changes = []
     for severity in (0, *SEVERITIES):
@@ -26,7 +26,7 @@ def test_families_grow_with_severity_and_keep_the_shape(family, steel):
     assert changes[-1] > 3
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", FAMILIES | AUGMENTATION)
 def test_corruptions_depend_on_the_seed_alone(family, steel):
     first, again = (corrupt(steel, family, 3, np.random.default_rng(7)) for _ in range(2))
     assert np.array_equal(first, again)
@@ -50,7 +50,7 @@ def test_motion_blur_smears_a_point_into_a_line():
 
 
 def test_held_out_families_are_not_trained_on():
-    assert not set(corruptions.HELD_OUT) & set(corruptions.TRAINING)
+    assert not set(corruptions.HELD_OUT) & set(corruptions.DRAWN_IN_TRAINING)
     assert "quantization" in corruptions.HELD_OUT
 
 

@@ -10,6 +10,8 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage, signal
 
+from nbutils.data.outliers import draw_outlier
+
 SEVERITIES = (1, 2, 3, 4, 5)
 N_FAMILIES = (0, 1, 1, 2)  # drawn from: by how many families a training image is corrupted
 SIDE = 200  # pixels, side of the images that lengths are stated for
@@ -23,7 +25,7 @@ def corrupt(gray: np.ndarray, family: str, severity: float, rng: np.random.Gener
     gray
         uint8, shape (height, width).
     family
-        One of `FAMILIES`.
+        One of `FAMILIES` or `AUGMENTATION`.
     severity
         1 is mild, 5 is severe, and 0 nearly nothing; values between are allowed.
     rng
@@ -33,12 +35,12 @@ def corrupt(gray: np.ndarray, family: str, severity: float, rng: np.random.Gener
     -------
     uint8 array of the same shape.
     """
-    values = FAMILIES[family](gray.astype(np.float32), severity / 5, rng)
+    values = (FAMILIES | AUGMENTATION)[family](gray.astype(np.float32), severity / 5, rng)
     return np.clip(np.rint(values), 0, 255).astype(np.uint8)
 
 
 def random_corruption(images: np.ndarray, seeds: np.ndarray, strength: float) -> np.ndarray:
-    """Corrupt images at random for training, by none, one or two families of `TRAINING` each.
+    """Corrupt images at random for training, by none, one or two of `DRAWN_IN_TRAINING` each.
 
     Parameters
     ----------
@@ -56,7 +58,7 @@ def random_corruption(images: np.ndarray, seeds: np.ndarray, strength: float) ->
     corrupted = images.copy()
     for index, seed in enumerate(seeds):
         rng = np.random.default_rng(seed)
-        for family in rng.choice(list(TRAINING), rng.choice(N_FAMILIES), replace=False):
+        for family in rng.choice(list(DRAWN_IN_TRAINING), rng.choice(N_FAMILIES), replace=False):
             severity = 5 * strength * np.sqrt(rng.random())  # severe ones more often than mild
             corrupted[index, ..., 0] = corrupt(corrupted[index, ..., 0], family, severity, rng)
     return corrupted
@@ -198,6 +200,24 @@ def _jitter(values, amount, rng):
     return ndimage.map_coordinates(values, (rows, shifted), order=1, mode="reflect")
 
 
+def _elastic(values, amount, rng):
+    """A smooth random field of displacements: elastic deformation (Simard et al., ICDAR 2003)."""
+    width = rng.uniform(2, 10) * _scale(values)
+    fields = rng.standard_normal((2, *values.shape))
+    fields = ndimage.gaussian_filter(fields, (0, width, width), mode="wrap")
+    fields *= 6 * amount * _scale(values) / fields.std()
+    places = np.indices(values.shape) + fields
+    return ndimage.map_coordinates(values, places, order=1, mode="reflect")
+
+
+def _overlay(values, amount, rng):
+    """A drawn texture added or multiplied, after PixMix (Hendrycks et al., CVPR 2022)."""
+    height, width = values.shape
+    texture = draw_outlier(max(height, width), rng)[:height, :width].astype(np.float32)
+    texture = amount * (texture - texture.mean()) / 128
+    return values + 64 * texture if rng.random() < 0.5 else values * np.exp(0.8 * texture)
+
+
 def _quantization(values, amount, rng):
     """Fewer bits a pixel: from 6 down to 3."""
     step = 256 / 2 ** (7 - 4 * amount)
@@ -222,4 +242,6 @@ TRAINING = {
     "stripes": _stripes,
 }
 HELD_OUT = {"glare": _glare, "dust": _dust, "jitter": _jitter, "quantization": _quantization}
-FAMILIES = TRAINING | HELD_OUT
+FAMILIES = TRAINING | HELD_OUT  # that robustness is measured on
+AUGMENTATION = {"elastic": _elastic, "overlay": _overlay}  # of training alone: no camera does this
+DRAWN_IN_TRAINING = TRAINING | AUGMENTATION

@@ -2,12 +2,17 @@
 
 import numpy as np
 
+from nbutils.data.images import resize
+
+LOG_SCALES = (-1.5, 1.0)  # powers of two, of the side that is drawn over the one that is wanted
+
 
 def draw_outlier(size: int, rng: np.random.Generator) -> np.ndarray:
     """Draw an image of one of several kinds that have nothing to do with a surface of steel.
 
     They stand for whatever may come before a camera: outlier exposure (Hendrycks, Mazeika and
-    Dietterich, ICLR 2019) without foreign data.
+    Dietterich, ICLR 2019) without foreign data. Files have any size: so they are drawn at some
+    other, and resized as any image is.
 
     Parameters
     ----------
@@ -20,11 +25,12 @@ def draw_outlier(size: int, rng: np.random.Generator) -> np.ndarray:
     -------
     uint8 array of shape (size, size).
     """
-    values = KINDS[rng.integers(len(KINDS))](size, rng)
+    drawn = round(size * 2 ** rng.uniform(*LOG_SCALES))
+    values = KINDS[rng.integers(len(KINDS))](drawn, rng)
     values = (values - values.mean()) / (values.std() + 1e-6)
-    values = values + rng.uniform(0, 0.4) * rng.standard_normal((size, size))
+    values = values + rng.uniform(0, 0.4) * rng.standard_normal(values.shape)
     gray = rng.uniform(30, 225) + rng.uniform(2, 70) * values
-    return np.clip(gray, 0, 255).astype(np.uint8)
+    return resize(np.clip(gray, 0, 255).astype(np.uint8), size)[..., 0]
 
 
 def draw_outliers(count: int, size: int, seed: int) -> np.ndarray:
