@@ -11,7 +11,7 @@ import pytest
 
 from nbutils import runs
 from nbutils.apps.session import ALL, Session
-from nbutils.data import corrections, images
+from nbutils.data import corrections, images, labels
 from nbutils.data.synthetic import encode_png
 from nbutils.inference.prediction import row_columns
 from nbutils.inference.predictor import load_predictor
@@ -147,7 +147,7 @@ def test_confirming_and_correcting_and_taking_back(session, file):
     judge(second, reasons=())
     assert session.counts() == {"review": 1, "accept": 1, "unreadable": 1}
     session.review(first, first.prediction.label)
-    session.review(second, corrections.NONE)
+    session.review(second, labels.NONE)
     assert session.counts() == {"confirmed": 1, "corrected": 1, "unreadable": 1}
     assert names(session.select("as added", state="reviewed")) == ["a.png", "c.png"]
     assert session.undo() is second

@@ -12,7 +12,7 @@ from nbutils.apps import bridge as bridges
 from nbutils.apps import gallery, intake
 from nbutils.apps.html import in_words
 from nbutils.apps.panel import Panel
-from nbutils.data import corrections
+from nbutils.data import corrections, labels
 from nbutils.data.synthetic import encode_png
 from nbutils.runs import UserError
 
@@ -91,7 +91,7 @@ def test_answers_go_on_to_the_next_in_the_queue_until_it_is_empty(panel):
     assert "Nothing here" in panel.controls.detail.value
     classes = panel.session.predictor.classes
     given = [label_of(panel, name) for name in order]
-    assert given[1:] == [classes[1], corrections.NONE]
+    assert given[1:] == [classes[1], labels.NONE]
     file = corrections.corrections_file(panel.session.predictor.name)
     assert sorted(corrections.read(file)["corrected"]) == sorted(given)
 
@@ -100,7 +100,7 @@ def test_the_last_answer_is_taken_back_and_its_image_shown(panel):
     add(panel, "a.png", "b.png")
     first = panel.chosen
     panel.press("n")
-    assert first.corrected == corrections.NO_DEFECT
+    assert first.corrected == labels.NO_DEFECT
     panel.press("z")
     assert panel.chosen is first
     assert first.corrected == ""

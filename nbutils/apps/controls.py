@@ -10,7 +10,7 @@ from nbutils.apps.gallery import box, button, is_shown, mark, show, text
 from nbutils.apps.html import in_words, render
 from nbutils.apps.intake import LIMITS
 from nbutils.apps.session import ORDERS, Entry, Unreadable
-from nbutils.data import corrections
+from nbutils.data import labels
 from nbutils.data.files import SUFFIXES
 
 SELECTION = f"{LIMITS}; 512 MB in all"  # what one message holds
@@ -94,9 +94,9 @@ class Controls:
         short, words = report.model_facts(model)
         self.facts.value = render("facts.html", short=short, words=words)
         answers = [(f"{number} {label}", label) for number, label in enumerate(classes, start=1)]
-        answers.append(("0 none of these", corrections.NONE))
-        if corrections.NO_DEFECT not in classes:
-            answers.append(("N no defect", corrections.NO_DEFECT))
+        answers.append(("0 none of these", labels.NONE))
+        if labels.NO_DEFECT not in classes:
+            answers.append(("N no defect", labels.NO_DEFECT))
         self.choices.children = [button(words, partial(answer, label)) for words, label in answers]
 
     def draw(self, is_begun: bool, chosen: Entry | Unreadable | None, can_undo: bool) -> None:

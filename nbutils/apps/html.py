@@ -6,6 +6,8 @@ from typing import Any
 
 import jinja2
 
+from nbutils.data.labels import NO_DEFECT, NONE
+
 
 @cache
 def environment() -> jinja2.Environment:
@@ -25,7 +27,7 @@ def environment() -> jinja2.Environment:
 
 def in_words(label: str) -> str:
     """Return a label as a person says it; names of classes stay as they are."""
-    return {"none": "none of these", "no_defect": "no defect"}.get(label, label)
+    return {NONE: "none of these", NO_DEFECT: "no defect"}.get(label, label)
 
 
 def render(template: str, **values: Any) -> str:

@@ -14,9 +14,10 @@ from nbutils.apps import html, pictures
 from nbutils.apps.inspection import Row, Summary, shares
 from nbutils.data import image_list
 from nbutils.data.images import ImageError, decode, read_file
+from nbutils.data.labels import NO_DEFECT
 from nbutils.inference import resumption
 from nbutils.inference.answers import count_defects
-from nbutils.inference.prediction import NO_DEFECT, SEPARATOR, Prediction
+from nbutils.inference.prediction import SEPARATOR, Prediction
 from nbutils.inference.predictor import Predictor, load_predictor
 
 PAGE = "inspection.html"

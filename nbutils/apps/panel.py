@@ -16,7 +16,7 @@ from nbutils.apps.gallery import Filters, Gallery, show
 from nbutils.apps.html import in_words
 from nbutils.apps.intake import File
 from nbutils.apps.session import Entry, Session, Unreadable
-from nbutils.data import corrections
+from nbutils.data import labels
 from nbutils.data.images import ImageError, read_file
 from nbutils.inference.predictor import load_predictor
 from nbutils.runs import UserError
@@ -165,7 +165,7 @@ class Panel:
 
     def _use_model(self, name: str) -> None:
         classes = self.session.predictor.classes
-        self.filters.use(dict.fromkeys([*classes, corrections.NO_DEFECT]))
+        self.filters.use(dict.fromkeys([*classes, labels.NO_DEFECT]))
         self.controls.use(name, classes, self.answer)
         self.refresh()
 
@@ -291,8 +291,8 @@ class Panel:
             self.answer(classes[int(key) - 1])
         keys: dict[str, Callable[[], None]] = {
             "a": self.confirm,
-            "0": lambda: self.answer(corrections.NONE),
-            "n": lambda: self.answer(corrections.NO_DEFECT),
+            "0": lambda: self.answer(labels.NONE),
+            "n": lambda: self.answer(labels.NO_DEFECT),
             "z": self.undo,
             "left": lambda: self.step(-1),
             "right": lambda: self.step(1),

@@ -19,10 +19,10 @@ from PIL import Image
 from nbutils import runs
 from nbutils.data.files import read_bytes
 from nbutils.data.images import decode, pixel_hash, read_file
+from nbutils.data.labels import NO_DEFECT, NONE
 from nbutils.runs import UserError
 
 COLUMNS = ["path", "sha256", "predicted", "corrected", "time", "model"]
-NONE, NO_DEFECT = "none", "no_defect"  # of the classes; no defect at all
 PATIENCE = 10  # seconds to wait for another writer
 MAX_BYTES = 2**28  # of a file
 

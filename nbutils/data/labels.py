@@ -27,6 +27,7 @@ LAYOUTS = {  # value of LAYOUT -> where the class of an image is read
     "yolo": "boxes in YOLO files",
     "csv": "a table with the columns path and label",
 }
+NONE, NO_DEFECT = "none", "no_defect"  # said of an image: of the classes; no defect at all
 EXAMPLES = 3  # folders or names that an error gives
 RESERVED = ("all",)  # what tables call the total of their classes
 BYTES = re.compile("[\udc80-\udcff]")  # of a name that is not in UTF-8, as Python keeps them

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from nbutils import runs
+from nbutils.data.labels import NO_DEFECT
 from nbutils.inference.defects import Defect
 
 NO_POLICY = (f"the model has no thresholds to review it by: run {runs.WRITTEN_BY[runs.REVIEW]}",)
-NO_DEFECT = "no_defect"  # label of an image whose map shows none
 SEPARATOR = "; "  # between the reasons, and the members of a prediction set, of a row
 
 
