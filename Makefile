@@ -58,7 +58,7 @@ reference: setup
 	$(STEEL) run --run reference --only 02 -p NAME custom_cnn_2 -p SEED 2
 	$(MAKE) open_set RUN=reference
 	$(STEEL) run --run reference --only 02,03,04,05
-	$(STEEL) run --run reference --only 02,03,04,05 $(RECIPE) -p EPOCHS 40 -p PATIENCE 60
+	$(STEEL) run --run reference --only 02,03,04,05 $(RECIPE) -p EPOCHS 60 -p PATIENCE 80
 	$(STEEL) export reference/custom_cnn --run reference
 	$(STEEL) export reference/mobilenet_v2 --run reference
 	$(STEEL) bench reference/mobilenet_v2 --run reference

@@ -25,6 +25,8 @@ HEADERS = {  # of an array, by the version of its format
 }
 MAX_LENGTH = 100_000  # pixels, or cells
 TTA_VIEWS = (1, 8)
+CELL_EXTRA = 5  # outputs of a cell beside the classes: quality of its box, and four distances
+MAX_LOG_DISTANCE = 4.0  # of a box's edge, in cells
 BIT_DEPTHS = (10, 12, 14, 16)
 TEXT = "text: "  # begins the axes of an array of names
 

@@ -224,6 +224,17 @@ def mark(tmp_path, monkeypatch):
     return mark
 
 
+def test_files_of_which_none_can_be_read_have_their_rows(trained, tmp_path):
+    folder = tmp_path / "broken"
+    folder.mkdir()
+    for number in range(batch.CHUNK + 1):
+        (folder / f"{number}.png").write_bytes(b"\x89PNG no more")
+    batch.inspect([str(folder)], tmp_path / "run", trained, processes=1)
+    rows = rows_of(tmp_path / "run")
+    assert len(rows) == batch.CHUNK + 1
+    assert all(row["error"] and row["sha256"] for row in rows)
+
+
 def test_a_worker_of_a_cluster_that_dies_loses_nothing(whole, tree, trained, tmp_path, mark):
     from distributed import LocalCluster
 

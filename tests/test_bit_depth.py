@@ -186,3 +186,15 @@ def test_a_model_reads_files_as_those_of_its_training(camera, tmp_path, outputs)
     CliRunner().invoke(cli.app, ["inspect", *asked, "--workers", "1"])
     facts = runs.read_json(outputs / "inspection_camera" / runs.INSPECTION)
     assert facts["bit_depth"] == facts["read_as_bits"] == 14
+
+
+def test_an_inspection_that_grows_reads_all_files_alike(camera, deep, outputs):
+    asked = ["inspect", str(camera), "--model", f"{runs.REFERENCE}/mobilenet_v2", "--workers", "1"]
+    CliRunner().invoke(cli.app, asked)
+    file = outputs / "inspection_camera" / runs.INSPECTION
+    assert runs.read_json(file)["read_as_bits"] == 12
+    for number in range(12):
+        (camera / "bright" / f"other_{number}.png").write_bytes(encode(deep(14)))
+    done = CliRunner().invoke(cli.app, asked)
+    assert runs.read_json(file)["read_as_bits"] == 12
+    assert "12 files could not be read" in done.stdout, "their values need more bits"

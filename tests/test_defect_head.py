@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from nbutils.artefacts import CELL_EXTRA
 from nbutils.data import cells
-from nbutils.inference import defects
 from nbutils.models import batches, defect_head, networks, training
 from nbutils.runtime import keras
 
@@ -30,18 +30,11 @@ def network():
 def test_a_head_answers_for_each_cell(network):
     probabilities, values = network.predict(bright_squares(3)[0], verbose=0)
     assert probabilities.shape == (3, 2)
-    assert values.shape == (3, GRID, GRID, 2 + defect_head.EXTRA)
+    assert values.shape == (3, GRID, GRID, 2 + CELL_EXTRA)
     assert defect_head.grid_of(network) == GRID
     classifier = defect_head.classifier(network)
     assert defect_head.grid_of(classifier) == 0
     assert networks.last_maps(classifier) == "relu5"  # and none of the head
-
-
-def test_training_and_prediction_read_cells_alike():
-    assert (defects.EXTRA, defects.MAX_LOG_DISTANCE) == (
-        defect_head.EXTRA,
-        defect_head.MAX_LOG_DISTANCE,
-    )
 
 
 def perfect(target, n_classes):
@@ -70,7 +63,7 @@ def test_without_boxes_the_surest_cells_speak_for_the_image():
     images, y, _ = bright_squares(2)
     samples = cells.Samples(images, y, [np.empty((0, 5), np.float32)] * 2)
     _, target, shares = cells.augment(samples, np.arange(2), np.arange(2), 2, GRID, 0.0, 0.0)
-    logits = np.full((2, GRID, GRID, 2 + defect_head.EXTRA), -9, np.float32)
+    logits = np.full((2, GRID, GRID, 2 + CELL_EXTRA), -9, np.float32)
     without = float(defect_head.cell_loss(logits, target, shares))
     logits[[0, 1], 1, 2, [0, 1]] = 9  # one cell of the right class
     assert float(defect_head.cell_loss(logits, target, shares)) < without - 5
@@ -108,13 +101,23 @@ def test_the_head_learns_alone_where_the_defects_are(network):
         np.testing.assert_array_equal(weight.numpy(), value)
 
 
-def test_class_and_cells_learn_together(network, tmp_path):
+def test_class_and_cells_learn_together(tmp_path):
     images, y, boxes = bright_squares()
+    keras.utils.set_random_seed(0)
+    network = defect_head.add_head(networks.custom_cnn(2, seed=0, size=SIZE), 2)
     trainer = defect_head.DefectTrainer(network, 1.0)
     optimizer = training.make_optimizer(SETTINGS)
     trainer.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
+    target = np.stack([cells.encode(each, 2, SIZE, GRID) for each in boxes])
+
+    def loss_of_cells():
+        values = network.predict(images, verbose=0)[1]
+        return float(defect_head.cell_loss(values, target, np.eye(2, dtype=np.float32)[y]))
+
+    untrained = loss_of_cells()
     history = training.fit(trainer, (images, y), (images, y), tmp_path, SETTINGS, boxes)
     assert history["loss"].iloc[-1] < history["loss"].iloc[0]
+    assert loss_of_cells() < untrained
     training.save_model(network, {"classes": ["square", "stripe"]}, tmp_path)
     reloaded = keras.saving.load_model(tmp_path / "model.keras", compile=False)
     outputs = (each.predict(images, verbose=0) for each in (reloaded, network))

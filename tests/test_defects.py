@@ -188,7 +188,7 @@ def in_batches(batches):
         yield np.concatenate(list(bright_cells([batch]))).astype(np.float32)
 
 
-def test_a_strip_is_judged_at_its_own_scale():
+def test_a_strip_is_predicted_at_its_own_scale():
     gray = np.zeros((32, 200), np.uint8)
     gray[8:12, 120:124] = 255  # one cell, where windows overlap or not
     gray[20:24, 40:44] = 255
@@ -208,6 +208,8 @@ def test_a_strip_without_a_defect_has_none():
     assert prediction.label == "no_defect"
     assert prediction.confidence > 0.99
     assert prediction.defects == ()
+    predictor, gray = strip_of(policy=Doubting())
+    assert predictor.predict_image(gray).prediction_set == (), "of classes, it has none"
 
 
 def test_the_scale_of_another_camera_sets_the_windows():
@@ -238,8 +240,8 @@ class Doubting:
         zeros = np.zeros(len(sure))
         sets = np.ones((len(sure), 2), bool)
         light = ("the picture is too light: brightness 250",)
-        worn = [light if image.mean() > 249 else () for image in images]
-        return Assessment(probabilities, zeros, sets, zeros > 0, 1.0 - sure, reasons, worn)
+        degraded = [light if image.mean() > 249 else () for image in images]
+        return Assessment(probabilities, zeros, sets, zeros > 0, 1.0 - sure, reasons, degraded)
 
 
 def strip_of(value=0, policy=None, network=in_batches, length=160):
@@ -258,7 +260,7 @@ def test_a_strip_is_reviewed_by_what_its_windows_say():
     assert prediction.risk == 1
 
 
-def test_a_strip_of_worn_windows_is_reviewed_though_it_shows_no_defect():
+def test_a_strip_of_degraded_windows_is_reviewed_though_it_shows_no_defect():
     predictor, gray = strip_of(250, Doubting(), blind)
     prediction = predictor.predict_image(gray)
     assert prediction.top(2) == [("no_defect", prediction.confidence)]

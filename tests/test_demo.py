@@ -39,7 +39,7 @@ def names(entries):
     return [entry.name for entry in entries]
 
 
-def judge(entry, **facts):
+def change_prediction(entry, **facts):
     """Change what was predicted of an image."""
     entry.prediction = replace(entry.prediction, **facts)
 
@@ -53,7 +53,7 @@ def test_a_broken_file_keeps_its_place_and_hides_no_other(session):
 
 def test_filters_hold_for_unreadable_files_too(session):
     first, broken, _ = session.entries
-    judge(first, reasons=())
+    change_prediction(first, reasons=())
     label = first.prediction.label
     other = next(name for name in session.predictor.classes if name not in session.classes())
     assert names(session.select("by file name")) == ["a.png", "c.png", "b.jpg"]
@@ -67,8 +67,8 @@ def test_filters_hold_for_unreadable_files_too(session):
 
 def test_the_most_doubtful_comes_first(session):
     first, _, second = session.entries
-    judge(first, risk=0.2)
-    judge(second, risk=0.9)
+    change_prediction(first, risk=0.2)
+    change_prediction(second, risk=0.9)
     assert names(session.select("most doubtful first")) == ["c.png", "a.png", "b.jpg"]
     session.review(second, "patches")
     assert names(session.select("most doubtful first")) == ["c.png", "a.png", "b.jpg"]
@@ -143,8 +143,8 @@ def test_a_session_that_waited_knows_what_was_said_meanwhile(session, file):
 
 def test_confirming_and_correcting_and_taking_back(session, file):
     first, _, second = session.entries
-    judge(first, reasons=("unsure",))
-    judge(second, reasons=())
+    change_prediction(first, reasons=("unsure",))
+    change_prediction(second, reasons=())
     assert session.counts() == {"review": 1, "accept": 1, "unreadable": 1}
     session.review(first, first.prediction.label)
     session.review(second, labels.NONE)
@@ -169,7 +169,7 @@ def test_what_a_person_said_is_known_to_the_next_session(session, gray):
 
 def test_a_doubtful_label_is_to_be_reviewed_and_can_be_confirmed(session, gray):
     entry = session.predict("suspect.png", encode_png(gray.T.copy()), "scratches")
-    judge(entry, reasons=())
+    change_prediction(entry, reasons=())
     assert entry.state == "review"
     assert entry.proposed == "scratches"
     session.review(entry, "scratches")
@@ -179,7 +179,7 @@ def test_a_doubtful_label_is_to_be_reviewed_and_can_be_confirmed(session, gray):
     assert session.table()["label"].tolist()[-1] == "scratches"
 
 
-def test_another_model_judges_the_same_images_and_changes_are_marked(session):
+def test_another_model_predicts_the_same_images_and_changes_are_marked(session):
     first, _, second = session.entries
     other = load_predictor(MODEL)
     label = first.prediction.label
@@ -192,6 +192,20 @@ def test_another_model_judges_the_same_images_and_changes_are_marked(session):
     assert second.corrected == "patches"
     session.predict_again(first)
     assert first.before == ""
+
+
+def test_a_review_is_taken_back_from_the_model_that_it_was_of(session, file):
+    entry = session.entries[0]
+    predicted = entry.prediction.label
+    session.review(entry, "patches")
+    other = load_predictor(MODEL)
+    other.name, other.classes = "mill_2/other", [*other.classes[::-1]]
+    session.use(other)
+    session.predict_again(entry)
+    assert session.undo() is entry
+    assert corrections.read(file).empty
+    assert not corrections.corrections_file(other.name).exists()
+    assert f",{predicted}," in file.read_text().splitlines()[-1]
 
 
 def test_nothing_is_noted_where_it_cannot_be_written(session, outputs):

@@ -1,6 +1,7 @@
 """Open-set metrics, robustness and latency, where the right values are known."""
 
 import shutil
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -73,9 +74,14 @@ def test_a_held_out_class_is_scored_in_every_way(trained, split):
 
 def test_predictions_of_groups_are_those_of_the_predictor(trained, gray):
     predictor = load_predictor(trained)
-    table = open_set.predict_groups(predictor, {"one": [gray], "two": [gray, 255 - gray]})
+    accepting = replace(predictor.policy.thresholds, confidence=0.0, novelty=1e6)
+    predictor.policy = replace(predictor.policy, thresholds=accepting)
+    grays = [gray, np.full_like(gray, 128), 255 - gray]
+    table = open_set.predict_groups(predictor, {"one": grays[:1], "two": grays[1:]})
     assert table["group"].tolist() == ["one", "two", "two"]
-    assert table["novelty"][0] == pytest.approx(table["novelty"][1], rel=1e-4)
+    assert table["accepted"].tolist() == [True, False, True], "a blank picture is reviewed"
+    expected = [prediction.novelty for prediction in predictor.predict_images(grays)]
+    assert table["novelty"].tolist() == pytest.approx(expected, rel=1e-4)
 
 
 @pytest.fixture(scope="module")
@@ -88,12 +94,12 @@ def outputs_of_models(trained, split):
     return robustness.measure(models, grays, test["label"], seed=0), predictor.policy
 
 
-def test_every_cell_is_measured_on_the_same_images(outputs_of_models):
+def test_every_condition_is_measured_on_the_same_images(outputs_of_models):
     outputs, policy = outputs_of_models
     pd.testing.assert_frame_equal(outputs["one"], outputs["two"], rtol=1e-3)
-    table = robustness.by_cell(outputs["one"], policy.thresholds.temperature)
+    table = robustness.by_condition(outputs["one"], policy.thresholds.temperature)
     n_families = len(corruptions.FAMILIES)
-    assert len(table) == len(robustness.cells()) == 1 + 5 * n_families + 4
+    assert len(table) == len(robustness.conditions()) == 1 + 5 * n_families + 4
     assert table.groupby("family", sort=False)["severity"].max().tolist()[:2] == [0, 5]
     white = table[table["family"] == robustness.WHITE_NOISE]
     assert white["snr_db"].tolist() == list(robustness.SNRS)
@@ -102,7 +108,7 @@ def test_every_cell_is_measured_on_the_same_images(outputs_of_models):
     summary = robustness.summarize(table)
     assert summary["clean"] == table["accuracy"][0]
     assert summary["20 dB"] == table["accuracy"].iloc[-1]
-    assert summary["worst cell"] <= summary["all families"]
+    assert summary["worst condition"] <= summary["all families"]
 
 
 def test_tables_of_clean_and_corrupted_images(outputs_of_models):
@@ -117,10 +123,10 @@ def test_tables_of_clean_and_corrupted_images(outputs_of_models):
 
 
 def test_wrong_accepted_are_errors_that_nobody_sees():
-    cell = {"family": ["clean"] * 4, "severity": [0] * 4, "snr_db": [pd.NA] * 4}
+    condition = {"family": ["clean"] * 4, "severity": [0] * 4, "snr_db": [pd.NA] * 4}
     facts = {"label": list("aabb"), "decision": ["accept", "accept", "accept", "review"]}
     p = np.array([0.9, 0.2, 0.1, 0.8])
-    table = robustness.by_cell(pd.DataFrame({**cell, **facts, "p_a": p, "p_b": 1 - p}), 1)
+    table = robustness.by_condition(pd.DataFrame({**condition, **facts, "p_a": p, "p_b": 1 - p}), 1)
     row = table.iloc[0]
     assert (row["accuracy"], row["reviewed"], row["wrong_accepted"]) == (0.5, 0.25, 0.25)
 

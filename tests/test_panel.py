@@ -188,7 +188,7 @@ def test_clear_asks_before_it_wipes(panel):
     assert len(panel.shown) == 1
 
 
-def test_another_model_judges_the_same_images_and_a_damaged_one_changes_nothing(
+def test_another_model_predicts_the_same_images_and_a_damaged_one_changes_nothing(
     outputs,
 ):
     for name in ("good", "other", "damaged"):

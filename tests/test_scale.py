@@ -51,7 +51,7 @@ def facts_of(folder):
     return runs.read_json(folder / runs.INSPECTION)
 
 
-def test_an_image_twice_as_large_is_judged_as_if_it_were_half_as_large():
+def test_an_image_twice_as_large_is_predicted_as_if_it_were_half_as_large():
     usual, halved = load_predictor(MODEL), load_predictor(MODEL, scale=0.5)
     large = [enlarge(decode(content), 2) for _, content in synthetic.example_files(seed=0)]
     small = [resize(gray, usual.window[0])[..., 0] for gray in large]

@@ -1,4 +1,4 @@
-"""Stretches of images that are worn alike, on drawn statistics."""
+"""Stretches of images that are degraded alike, on drawn statistics."""
 
 import numpy as np
 import pytest

@@ -268,7 +268,7 @@ def test_copies_of_an_image_are_held_out_with_it():
     assert np.median(together[80:]) < 1.5 * np.median(together[:80])
 
 
-def test_of_a_picture_to_review_it_is_said_what_is_worn(policy):
+def test_of_a_picture_to_review_it_is_said_what_is_degraded(policy):
     ranges = {"brightness": [100, 140], "contrast": [20, 40], "sharpness": [0.5, 3.0]}
     ranged = replace(policy, thresholds=replace(policy.thresholds, quality=ranges))
     usual = np.random.default_rng(0).normal(120, 30, (64, 64, 1)).clip(0, 255).astype(np.uint8)
@@ -277,10 +277,10 @@ def test_of_a_picture_to_review_it_is_said_what_is_worn(policy):
     light[::2, :, 0] = 238
     images = [usual, blurred, light, blurred]
     probabilities = np.array([[0.7, 0.3]] * 3 + [[0.9, 0.1]])
-    worn = ranged.assess(probabilities, np.zeros((4, 1), np.float32), images).worn
-    assert [len(each) for each in worn] == [0, 1, 2, 0], "nothing is said of what is accepted"
-    assert "out of focus" in worn[1][0]
-    assert "sharpness 0.0" in worn[1][0]
+    degraded = ranged.assess(probabilities, np.zeros((4, 1), np.float32), images).degraded
+    assert [len(each) for each in degraded] == [0, 1, 2, 0], "nothing is said of what is accepted"
+    assert "out of focus" in degraded[1][0]
+    assert "sharpness 0.0" in degraded[1][0]
 
 
 def test_a_blank_picture_is_reviewed_however_sure_the_network(policy):

@@ -31,7 +31,7 @@ function sender(model, say) {
     for (let at = 0; at === 0 || at < file.size; at += PIECE) {
       await room();
       const piece = await file.slice(at, at + PIECE).arrayBuffer();
-      model.send({ ...facts, at }, undefined, [new DataView(piece)]);
+      model.send(facts, undefined, [new DataView(piece)]);
     }
   }
   return (files) => {

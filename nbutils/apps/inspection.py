@@ -39,8 +39,8 @@ class Summary:
     n_errors: int = 0
     drift: DriftTest | None = None
     stretches: list[str] = field(default_factory=list)  # in words
-    n_worn: int = 0  # images of stretches
-    n_worn_unlike: int = 0  # of these, unlike the training images
+    n_degraded: int = 0  # images of stretches
+    n_degraded_unlike: int = 0  # of these, unlike the training images
 
     @property
     def n_review(self) -> int:
@@ -81,14 +81,16 @@ class Summary:
         """Say what stands out, the most serious first; the last is what is left to do."""
         of, files = f"of {self.n_images:,} images", f"of {self.total:,} files"
         total = max(self.total, 1)
-        worn = (
-            f", {self.n_worn_unlike:,} of them in the stretches below" if self.n_worn_unlike else ""
+        below = (
+            f", {self.n_degraded_unlike:,} of them in the stretches below"
+            if self.n_degraded_unlike
+            else ""
         )
         found = [
-            (self.n_unlike, [f"{self.n_unlike:,} {of} are unlike anything in training{worn}."]),
+            (self.n_unlike, [f"{self.n_unlike:,} {of} are unlike anything in training{below}."]),
             (self.n_errors, [f"{self.n_errors:,} {files} could not be read."]),
         ]
-        found = [*sorted(found, key=lambda each: -each[0]), (self.n_worn, self.stretches)]
+        found = [*sorted(found, key=lambda each: -each[0]), (self.n_degraded, self.stretches)]
         serious = [text for count, texts in found if count >= SERIOUS * total for text in texts]
         minor = [text for count, texts in found if 0 < count < SERIOUS * total for text in texts]
         drifted = self.drift is not None and self.drift.drifted
@@ -166,7 +168,7 @@ def _tables(
 def _add_stretches(
     summary: Summary, images: np.ndarray, reference: drift.ReferenceStatistics
 ) -> None:
-    """Say which stretches of images are worn alike.
+    """Say which stretches of images are degraded alike.
 
     A row an image: its number in the list, whether it is reviewed, whether it is unlike the
     training images, its confidence, its class number, and its `drift.IMAGE_STATISTICS` in
@@ -178,8 +180,8 @@ def _add_stretches(
         place = f"from image {number[0]:,.0f} to {number[-1]:,.0f}"
         if stretch.last == len(images) - 1:
             place = f"from image {number[0]:,.0f} on" if stretch.first else "throughout"
-        summary.n_worn += len(stretch)
-        summary.n_worn_unlike += int(unlike.sum())
+        summary.n_degraded += len(stretch)
+        summary.n_degraded_unlike += int(unlike.sum())
         summary.stretches.append(
             f"{stretch.change.capitalize()} {place}: {len(stretch):,} images with a class, "
             f"{review.sum():,.0f} to review, mean confidence {confidence.mean():.1%}."

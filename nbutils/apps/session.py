@@ -16,7 +16,6 @@ from nbutils.data.images import ImageError, decode, pixel_hash
 from nbutils.inference.prediction import Prediction, error_row, row_columns
 from nbutils.inference.predictor import Predictor
 
-DECISIONS = ("accept", "review")
 STATES = {  # of a file -> its sign
     "review": "⚠",
     "accept": "✓",
@@ -70,6 +69,21 @@ class Entry:
         return pixel_hash(self.gray)
 
 
+@dataclass(frozen=True)
+class Review:
+    """What a person said of an image, of which model's prediction, and what was said before."""
+
+    entry: Entry
+    before: str
+    predicted: str
+    model: str
+
+    def keep(self, label: str) -> None:
+        """Write a label, empty to take it back, and show it."""
+        corrections.write(self.entry.gray, self.predicted, label, self.model)
+        self.entry.corrected = label
+
+
 @dataclass(eq=False)
 class Unreadable:
     """A file that could not be read, and why."""
@@ -98,7 +112,7 @@ class Session:
     def __init__(self, predictor: Predictor):
         self.entries: list[Entry | Unreadable] = []
         self.known: dict[tuple[str, str], Entry | Unreadable] = {}  # by name and content
-        self.history: list[tuple[Entry, str]] = []  # reviews that can be taken back
+        self.history: list[Review] = []  # that can be taken back
         self.earlier: dict[str, str] = {}  # digest of pixels -> what a person said of them
         self.written = 0  # nanoseconds, when that was kept
         self.use(predictor)
@@ -149,19 +163,18 @@ class Session:
 
         Raises UserError where it cannot be written; nothing is noted then.
         """
-        self._write(entry, label)
-        self.history.append((entry, entry.corrected))
-        entry.corrected = label
+        said = Review(entry, entry.corrected, entry.prediction.label, self.predictor.name)
+        said.keep(label)
+        self.history.append(said)
 
     def undo(self) -> Entry | None:
         """Take the last review back, and return its image; None if there is none."""
         if not self.history:
             return None
-        entry, label = self.history[-1]
-        self._write(entry, label)
-        entry.corrected = label
+        last = self.history[-1]
+        last.keep(last.before)
         self.history.pop()
-        return entry
+        return last.entry
 
     def counts(self) -> Counter[str]:
         """Count files by their state."""
@@ -211,9 +224,6 @@ class Session:
         entry.corrected = self.earlier.get(entry.digest, "")
         entry.thumbnail  # noqa: B018  drawn here, where nobody waits for it
         return entry
-
-    def _write(self, entry: Entry, label: str) -> None:
-        corrections.write(entry.gray, entry.prediction.label, label, self.predictor.name)
 
 
 def _spool(gray: np.ndarray) -> np.ndarray:

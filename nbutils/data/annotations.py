@@ -15,7 +15,7 @@ from pathlib import Path
 
 from nbutils.data.files import ImageIndex, read_bytes, read_text
 from nbutils.data.images import image_size
-from nbutils.data.regions import UNNAMED, Edges, Region, Regions, Report, fit
+from nbutils.data.regions import UNNAMED, Edges, Region, Regions, Report, clip_to_images
 from nbutils.runs import UserError
 
 EDGES = ("xmin", "ymin", "xmax", "ymax")
@@ -36,7 +36,10 @@ def read_annotations(files: list[Path], index: ImageIndex, report: Report) -> di
         "yolo": _read_yolo,
         "csv": _read_csv,
     }
-    return {kind: fit(reader(files, index, report), report) for kind, reader in readers.items()}
+    return {
+        kind: clip_to_images(reader(files, index, report), report)
+        for kind, reader in readers.items()
+    }
 
 
 def _owner(file: Path, index: ImageIndex, report: Report) -> Path | None:

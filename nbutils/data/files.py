@@ -6,13 +6,14 @@ import stat
 from itertools import takewhile
 from pathlib import Path
 
+from nbutils.data.containers import JPEG, PNG, TIFF
 from nbutils.runs import UserError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")  # of images
 HIDDEN = re.compile(r"^(\.|__)")
 TEXTS = (".xml", ".json", ".txt", ".csv", ".yaml", ".yml", ".names", ".md")
 UNSUPPORTED = (".webp", ".gif", ".jp2", ".heic", ".avif", ".npy")  # formats that are not read
-SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"II*\x00", b"MM\x00*")
+SIGNATURES = (JPEG + b"\xff", PNG, *TIFF)  # of images under another suffix
 IMAGE_FOLDERS = {"imgs", "images", "img", "image", "jpegimages", "data"}
 SIDE_FOLDERS = {"labels", "annotations", "masks", "mask", "ground_truth", "gt"}
 MAX_BYTES = 64 * 2**20  # of an annotation, a table, a list

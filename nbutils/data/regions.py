@@ -79,7 +79,7 @@ def largest_class(regions: Iterable[Region]) -> str:
     return ranks[0][0]
 
 
-def fit(regions: Regions, report: Report) -> Regions:
+def clip_to_images(regions: Regions, report: Report) -> Regions:
     """Clip boxes to their images, and leave those out that are none."""
     fitted: Regions = {}
     for image, listed in regions.items():

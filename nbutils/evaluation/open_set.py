@@ -58,7 +58,7 @@ def novelty_scores(
         "Mahalanobis, clean images": distances,
         "relative Mahalanobis": distances - background.distances(seen.embeddings),
         NOVELTY: predictor.policy.gaussians.distances(seen.embeddings),
-        RISK: np.array([each.risk for each in predictor.to_predictions(seen)]),
+        RISK: np.array([each.risk for each in predictor.to_predictions(seen, images)]),
     }
 
 
@@ -111,7 +111,7 @@ def predict_groups(predictor: Predictor, groups: dict[str, list[np.ndarray]]) ->
             "confidence": prediction.confidence,
         }
         for name, grays in groups.items()
-        for prediction in predictor.predict_arrays(map(predictor.fit, grays))
+        for prediction in predictor.predict_arrays(map(predictor.to_input, grays))
     )
 
 

@@ -25,7 +25,7 @@ DRIFT_FAMILIES = ("defocus", "motion_blur", "uneven_light", "brightness", "gamma
 DRIFT_SEVERITIES = (1, 2, 3)  # up to a moderate change
 
 
-class Cell(NamedTuple):
+class Condition(NamedTuple):
     """What images are corrupted by: a family at a severity, or white noise at an SNR."""
 
     family: str
@@ -33,10 +33,10 @@ class Cell(NamedTuple):
     snr_db: int | None = None  # decibels
 
 
-def cells() -> list[Cell]:
+def conditions() -> list[Condition]:
     """Return what is measured: clean, each family at each severity, and white noise by its SNR."""
-    families = [Cell(*pair) for pair in product(corruptions.FAMILIES, corruptions.SEVERITIES)]
-    return [Cell(CLEAN, 0), *families, *(Cell(WHITE_NOISE, snr_db=snr) for snr in SNRS)]
+    families = [Condition(*pair) for pair in product(corruptions.FAMILIES, corruptions.SEVERITIES)]
+    return [Condition(CLEAN, 0), *families, *(Condition(WHITE_NOISE, snr_db=snr) for snr in SNRS)]
 
 
 def measure(
@@ -52,40 +52,41 @@ def measure(
 
     Returns
     -------
-    By the name of each model, one row for each image in each of `cells`: family, severity, snr_db,
-    label (true class), decision, novelty, and `p_<class>`, probabilities before calibration.
+    By the name of each model, one row for each image in each of `conditions`: family, severity,
+    snr_db, label (true class), decision, novelty, and `p_<class>`, probabilities before
+    calibration.
     """
     tables: dict[str, list[pd.DataFrame]] = {name: [] for name in predictors}
-    for cell in tqdm(cells(), desc="Corrupting", unit="cell", leave=False):
-        corrupted = [_corrupt(gray, cell, (seed, at)) for at, gray in enumerate(grays)]
-        facts = {**cell._asdict(), "label": list(labels)}
+    for condition in tqdm(conditions(), desc="Corrupting", unit="condition", leave=False):
+        corrupted = [_corrupt(gray, condition, (seed, at)) for at, gray in enumerate(grays)]
+        facts = {**condition._asdict(), "label": list(labels)}
         for name, predictor in predictors.items():
             tables[name].append(_forward(predictor, corrupted, facts))
     return {name: pd.concat(parts, ignore_index=True) for name, parts in tables.items()}
 
 
-def by_cell(outputs: pd.DataFrame, temperature: float) -> pd.DataFrame:
-    """Measure the outputs (`measure`) of one model in each cell, calibrated by a temperature.
+def by_condition(outputs: pd.DataFrame, temperature: float) -> pd.DataFrame:
+    """Measure the outputs (`measure`) of one model in each condition, calibrated by a temperature.
 
     Returns
     -------
-    One row for each of `cells`: family, severity, snr_db, what `calibration_metrics` returns,
+    One row for each of `conditions`: family, severity, snr_db, what `calibration_metrics` returns,
     reviewed (share of the images that a person has to see), and wrong_accepted (share that is wrong
     and that nobody sees).
     """
     rows = []
-    for cell, part in outputs.groupby(list(Cell._fields), sort=False, dropna=False):
+    for condition, part in outputs.groupby(list(Condition._fields), sort=False, dropna=False):
         probabilities, y = _calibrated(part, temperature)
         accepted = (part["decision"] == "accept").to_numpy()
         wrong = accepted & (probabilities.argmax(axis=1) != y)
         shares = {"reviewed": 1 - accepted.mean(), "wrong_accepted": wrong.mean()}
-        facts = dict(zip(Cell._fields, cell, strict=True))
+        facts = dict(zip(Condition._fields, condition, strict=True))
         rows.append({**facts, **calibration_metrics(probabilities, y), **shares})
     return _with_integers(pd.DataFrame(rows))
 
 
 def summarize(table: pd.DataFrame) -> pd.Series:
-    """Summarise what `by_cell` returns: accuracies, each a mean over families and severities."""
+    """Summarise `by_condition`: accuracies, each a mean over families and severities."""
     clean = table[table["family"] == CLEAN].iloc[0]
     by_family = table[table["family"].isin(corruptions.FAMILIES)]
     trained = by_family["family"].isin(corruptions.TRAINING)
@@ -97,7 +98,7 @@ def summarize(table: pd.DataFrame) -> pd.Series:
             "families of training": by_family.loc[trained, "accuracy"].mean(),
             "families left out": by_family.loc[~trained, "accuracy"].mean(),
             **{f"{snr} dB": white[snr] for snr in SNRS},
-            "worst cell": by_family["accuracy"].min(),
+            "worst condition": by_family["accuracy"].min(),
             "reviewed clean": clean["reviewed"],
             "reviewed corrupted": by_family["reviewed"].mean(),
             "wrong and accepted": by_family["wrong_accepted"].mean(),
@@ -189,18 +190,23 @@ def descriptor_table(
     )
 
 
-def _corrupt(gray: np.ndarray, cell: Cell, seed: tuple[int, int]) -> np.ndarray:
-    rng = np.random.default_rng((*seed, zlib.crc32(cell.family.encode())))
-    if cell.snr_db is not None:
-        return corruptions.add_noise(gray, cell.snr_db, rng)
-    return corruptions.corrupt(gray, cell.family, cell.severity, rng) if cell.severity else gray
+def _corrupt(gray: np.ndarray, condition: Condition, seed: tuple[int, int]) -> np.ndarray:
+    rng = np.random.default_rng((*seed, zlib.crc32(condition.family.encode())))
+    if condition.snr_db is not None:
+        return corruptions.add_noise(gray, condition.snr_db, rng)
+    return (
+        corruptions.corrupt(gray, condition.family, condition.severity, rng)
+        if condition.severity
+        else gray
+    )
 
 
 def _forward(predictor: Predictor, grays: Sequence[np.ndarray], facts: dict) -> pd.DataFrame:
-    """Return a model's outputs for the images of a cell, before the temperature."""
+    """Return a model's outputs for the images of a condition, before the temperature."""
     assert predictor.policy is not None
-    outputs = predictor.forward(map(predictor.fit, grays))
-    predictions = predictor.to_predictions(outputs)
+    images = [predictor.to_input(gray) for gray in grays]
+    outputs = predictor.forward(images)
+    predictions = predictor.to_predictions(outputs, images)
     facts = facts | {
         "decision": [prediction.decision for prediction in predictions],
         "novelty": [prediction.novelty for prediction in predictions],

@@ -94,7 +94,9 @@ def _inspect(
     if done == total:
         print(f"All {total} images of the list are inspected: remove {folder} to start anew")
         return
-    bits = facts["bit_depth"] or _bits_of_set(listed, total)
+    bits = facts["bit_depth"] or facts.get("read_as_bits") or _bits_of_set(listed, total)
+    facts = facts | {"read_as_bits": bits}
+    runs.write_json(facts, folder / runs.INSPECTION)  # what comes later is read alike
     chunks = batched(image_list.read_list(listed, done), CHUNK)
     start = time.perf_counter()
     results = parallel_map(chunk_predictor(facts, bits), chunks, scheduler, processes)
@@ -103,7 +105,7 @@ def _inspect(
         for count in append(results, folder, columns):
             bar.update(count)
     seconds = round(time.perf_counter() - start, 2)
-    facts = facts | {"read_as_bits": bits, "images": total - done, "seconds": seconds}
+    facts = facts | {"images": total - done, "seconds": seconds}
     runs.write_json(facts, folder / runs.INSPECTION)
 
 
@@ -184,8 +186,8 @@ def predict_and_describe(
         predictions.append(replace(prediction, defect_map=None))
         embeddings.append(embedding)
     table = np.array(statistics, float).reshape(-1, len(drift.IMAGE_STATISTICS))
-    embedded = np.array(embeddings, np.float32).reshape(len(table), -1)
-    return predictions, np.hstack([table, drift.project(embedded, reference)])
+    projected = drift.project(np.array(embeddings, np.float32), reference)
+    return predictions, np.hstack([table, projected])
 
 
 def _read(path: str, bits: int | None) -> tuple[np.ndarray | None, str, str]:

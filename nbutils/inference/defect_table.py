@@ -15,14 +15,7 @@ COUNT = "defects"  # column of `inspections.csv`: rows that an image has in this
 
 def rows_of(path: str, defects: Sequence[Defect]) -> list[dict[str, Any]]:
     """Return a row a defect, surest first; boxes in pixels of the file, areas in square pixels."""
-    return [
-        {
-            "path": path,
-            **vars(defect),
-            "area": (defect.xmax - defect.xmin) * (defect.ymax - defect.ymin),
-        }
-        for defect in defects
-    ]
+    return [{"path": path, **vars(defect), "area": defect.area} for defect in defects]
 
 
 def resume(file: Path, table: Path, done: int, columns: Sequence[str]) -> None:

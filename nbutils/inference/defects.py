@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-EXTRA = 5  # outputs of a cell beside the classes: quality of its box, and four distances
-MAX_LOG_DISTANCE = 4.0  # of a box's edge, in cells
+from nbutils.artefacts import CELL_EXTRA, MAX_LOG_DISTANCE
+
 MAX_OVERLAP = 0.4  # of two boxes of a class, over their union; of more, the surer one stays
 MAX_CONTAINED = 0.7  # of a box, in a surer one of its class
 MIN_CELLS = 2  # of a region, where boxes are drawn around regions
@@ -51,7 +51,7 @@ class CellDecoder:
     @property
     def values(self) -> int:
         """How many there are in the cells of an image."""
-        return self.grid**2 * (len(self.classes) + EXTRA)
+        return self.grid**2 * (len(self.classes) + CELL_EXTRA)
 
     def split(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the map, float32 (grid, grid, classes) in [0, 1], and the other outputs."""

@@ -21,7 +21,7 @@ class Prediction:
 
     probabilities: dict[str, float]  # by class name, sum 1
     novelty: float = np.nan  # about 1 for images like those of training; higher is less like them
-    prediction_set: tuple[str, ...] = ()  # classes that hold the true one 95 times in 100
+    prediction_set: tuple[str, ...] = ()  # has the true class 95 times in 100; none if empty
     reasons: tuple[str, ...] = NO_POLICY  # why a person should review it, strongest first
     risk: float = 1.0  # estimated probability that accepting it is a mistake
     defect_map: np.ndarray | None = None  # float32 (rows, columns, classes) in [0, 1]
@@ -29,7 +29,7 @@ class Prediction:
     is_empty: bool = False  # the map shows no defect
     peak: float = 0.0  # of the map of an image in windows, in [0, 1]
     is_novel: bool = False  # unlike the training images
-    is_worn: bool = False  # reviewed, and the picture is of a quality that training never had
+    is_degraded: bool = False  # reviewed, and of a quality that training never had
 
     @property
     def label(self) -> str:

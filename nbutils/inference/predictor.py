@@ -91,7 +91,7 @@ class Predictor:
         for gray in grays:
             is_large = self._is_large(gray)
             if not is_large:
-                images.append(self.fit(gray))
+                images.append(self.to_input(gray))
                 shapes.append((gray.shape[0], gray.shape[1]))
             if is_large or len(images) == windows.GROUP:
                 yield from self._predict_together(images, shapes)
@@ -104,16 +104,17 @@ class Predictor:
         self, images: Sequence[np.ndarray], shapes: Sequence[tuple[int, int]]
     ) -> Iterator[tuple[Prediction, np.ndarray]]:
         outputs = self.forward(images)
-        predictions = self.to_predictions(outputs, shapes, images)
+        predictions = self.to_predictions(outputs, images, shapes)
         yield from zip(predictions, outputs.embeddings, strict=True)
 
-    def fit(self, gray: np.ndarray) -> np.ndarray:
+    def to_input(self, gray: np.ndarray) -> np.ndarray:
         """Resize an image, uint8 (height, width), to the input of the network."""
         return resize(gray, self.size)
 
     def predict_arrays(self, images: Iterable[np.ndarray]) -> list[Prediction]:
-        """Classify images, uint8 (size, size, 1) each; they are taken as the network needs them."""
-        return self.to_predictions(self.forward(images))
+        """Classify images, uint8 (size, size, 1) each, in order."""
+        images = list(images)
+        return self.to_predictions(self.forward(images), images)
 
     def forward(self, images: Iterable[np.ndarray], tta_views: int | None = None) -> Outputs:
         """Return the output of the network for images, uint8 (size, size, 1), before calibration.
@@ -140,14 +141,13 @@ class Predictor:
     def to_predictions(
         self,
         outputs: Outputs,
+        images: Iterable[np.ndarray],
         shapes: Sequence[tuple[int, int]] | None = None,
-        images: Sequence[np.ndarray] | None = None,
     ) -> list[Prediction]:
         """Turn the output of `forward` into predictions.
 
-        Defects are in pixels of images of these shapes, height and width each, by default those of
-        the network's input. With the images, as the network saw them, reasons also say what is
-        wrong with the picture.
+        The images are those that the network saw. Defects are in pixels of images of these shapes,
+        height and width each, by default those of the network's input.
         """
         if not len(outputs.probabilities):
             return []
@@ -162,10 +162,10 @@ class Predictor:
                 self._by_class(each.probabilities[index]),
                 float(each.novelty[index]),
                 tuple(compress(self.classes, each.prediction_sets[index])),
-                each.reasons[index] + each.worn[index],
+                each.reasons[index] + each.degraded[index],
                 float(each.risk[index]),
                 is_novel=bool(each.is_novel[index]),
-                is_worn=bool(each.worn[index]),
+                is_degraded=bool(each.degraded[index]),
                 **where,
             )
             for index, where in enumerate(located)
@@ -185,7 +185,7 @@ class Predictor:
             top = max(height - window_height, 0) // 2
             left = max(width - window_width, 0) // 2
             gray = gray[top : top + window_height, left : left + window_width]
-        return self.fit(gray)
+        return self.to_input(gray)
 
     def _is_large(self, gray: np.ndarray) -> bool:
         """Tell whether an image is cut into windows, or, at a given scale, completed to one."""

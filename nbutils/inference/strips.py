@@ -35,9 +35,9 @@ def predict(predictor: "Predictor", gray: np.ndarray) -> tuple[Prediction, np.nd
     found = Findings(decoder.normal if decoder else (), predictor.policy is not None)
     places = tiles.places()
     for group in batched(tiles.cut(gray), windows.GROUP):
-        images = [predictor.fit(view) for view in group]
+        images = [predictor.to_input(view) for view in group]
         outputs = predictor.forward(images)
-        predictions = predictor.to_predictions(outputs, [(1, 1)] * len(group), images)
+        predictions = predictor.to_predictions(outputs, images, [(1, 1)] * len(group))
         for prediction, embedding in zip(predictions, outputs.embeddings, strict=True):
             row, column = next(places)
             found.add(prediction, embedding, _owned(prediction, tiles, row, column))
@@ -81,7 +81,7 @@ class Findings:
             self.riskiest = prediction
         if prediction.reasons and (defects or prediction.defect_map is None):
             self.doubtful.append(prediction)
-        elif prediction.is_novel or prediction.is_worn:
+        elif prediction.is_novel or prediction.is_degraded:
             self.unlike.append(prediction)
         elif not (prediction.reasons or prediction.defects or prediction.label in self.normal):
             self.unplaced.append(prediction)
@@ -102,6 +102,7 @@ class Findings:
         inside = (_clip(each, width, height) for each in _without_duplicates(self.defects))
         return replace(
             chosen,
+            prediction_set=() if is_empty else chosen.prediction_set,
             reasons=reasons,
             risk=max(risks),
             novelty=max(chosen.novelty, self.riskiest.novelty),

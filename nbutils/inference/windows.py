@@ -1,4 +1,4 @@
-"""Images larger than those of training: windows at their own scale, and what they say together."""
+"""Images larger than those of training: windows of them at their own scale."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence

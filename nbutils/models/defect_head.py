@@ -1,14 +1,13 @@
 """A head that says where: for each cell of a grid, the classes there, and the box around it."""
 
+from nbutils.artefacts import CELL_EXTRA, MAX_LOG_DISTANCE
 from nbutils.data import cells
 from nbutils.models.networks import pyramid
 from nbutils.runtime import keras, tf
 
 layers = keras.layers
 CHANNELS = 64
-EXTRA = 5  # outputs of a cell beside the classes: quality of its box, and four distances
 PRIOR = -2.0  # logit of a class before training: most cells are no defect
-MAX_LOG_DISTANCE = 4.0  # of a box's edge, in cells
 TOP_SHARE = 0.1  # of the cells, which speak for an image without boxes
 BOX_WEIGHT, QUALITY_WEIGHT = 2.0, 0.5  # in the loss of the cells
 INSIDE_WEIGHT = 0.2  # of the cells in boxes, beside those outside
@@ -46,7 +45,7 @@ def add_head(model: keras.Model, n_classes: int) -> keras.Model:
         y = layers.ReLU(name=f"cells{number}_relu1")(y)
         x = _convolution(y, 3, f"cells{number}")
     x = _convolution(x, 5, "cells_last")
-    output = layers.Conv2D(n_classes + EXTRA, 1, name=NAME)
+    output = layers.Conv2D(n_classes + CELL_EXTRA, 1, name=NAME)
     cells_of_image = output(x)
     output.bias.assign([PRIOR] * n_classes + [0.0] + [1.0] * cells.EDGES)
     return keras.Model(model.inputs, [model.outputs[0], cells_of_image], name=model.name)
@@ -80,7 +79,7 @@ class DefectTrainer(keras.Model):
     With boxes, each cell has a target, and positive ones a box: generalised IoU (Rezatofighi et
     al., CVPR 2019), and its quality is the IoU that was reached. Without boxes, the cells that are
     surest of a class speak for the image (multiple-instance learning). Prediction is that of the
-    classifier.
+    classifier, and so are the loss and accuracy that it reports: the cells are not in them.
 
     Parameters
     ----------

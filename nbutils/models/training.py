@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from nbutils import disk, runs
+from nbutils.artefacts import TTA_VIEWS
 from nbutils.data.cells import Samples
 from nbutils.models import batches, defect_head, resuming
 from nbutils.models.defect_head import DefectTrainer
@@ -51,7 +52,7 @@ RULES = {  # setting -> what it has to be, in code and in words
     "epochs": (lambda value: isinstance(value, int) and value >= 0, "give a whole number"),
     "batch_size": (lambda value: isinstance(value, int) and value > 0, "give 1 or more images"),
     "patience": (lambda value: isinstance(value, int) and value > 0, "give 1 or more epochs"),
-    "tta_views": (lambda value: value in (1, 8), "give 1 or 8"),
+    "tta_views": (lambda value: value in TTA_VIEWS, "give 1 or 8"),
     "learning_rate": (lambda value: _is_number(value) and value > 0, "give a number over 0"),
     "weight_decay": (lambda value: _is_number(value) and value >= 0, "give 0 or more"),
     "corruption": (lambda value: _is_number(value) and 0 <= value <= 1, "give 0 to 1"),
@@ -216,8 +217,8 @@ def _fit(
             keras.callbacks.TensorBoard(curves, write_graph=False),
         ]
         epochs = {"initial_epoch": done, "epochs": settings["epochs"], "callbacks": callbacks}
-        with resuming.curve_errors(curves):  # the data set shuffles
-            trainer.fit(
+        with resuming.curve_errors(curves):
+            trainer.fit(  # the data set shuffles
                 drawn, validation_data=validation_batches, shuffle=False, verbose=0, **epochs
             )
     elif done:

@@ -163,7 +163,7 @@ def cost(table: pd.DataFrame) -> Figure:
 
 
 def robustness(table: pd.DataFrame, model: str) -> Figure:
-    """Show accuracy, and confidence minus accuracy, by corruption (of `robustness.by_cell`)."""
+    """Show accuracy, and confidence minus accuracy, by `robustness.by_condition`."""
     names = {
         family: family.replace("_", " ") + " *" * (family in corruptions.HELD_OUT)
         for family in corruptions.FAMILIES

@@ -1,6 +1,6 @@
 """Accept a prediction, or have a person review it: thresholds, reasons in words, and costs."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,14 +20,14 @@ from nbutils.uncertainty.calibration import (
 from nbutils.uncertainty.conformal import DEFAULT_COVERAGE, prediction_sets
 from nbutils.uncertainty.drift import IMAGE_STATISTICS
 from nbutils.uncertainty.novelty import ClassGaussians
-from nbutils.uncertainty.stretches import WORN
+from nbutils.uncertainty.stretches import DEGRADED
 
 if TYPE_CHECKING:
     import pandas as pd
 
 ACCEPT_NONE = 1.01  # threshold of confidence that no answer reaches
 LARGE = 1e9  # beyond any threshold
-BEYOND = 0.002  # share of the training images that count as worn, at each end
+BEYOND = 0.002  # share of the training images that count as degraded, at each end
 BLANK = 10  # gray values, from the darkest to the lightest pixel: of less, nothing is to be seen
 
 
@@ -77,7 +77,7 @@ class Assessment:
     is_novel: np.ndarray  # bool (images,)
     risk: np.ndarray  # of accepting it, in [0, 1] (images,)
     reasons: list[tuple[str, ...]]  # to review, in words, strongest first; none to accept
-    worn: list[tuple[str, ...]]  # of those to review, what is wrong with the picture
+    degraded: list[tuple[str, ...]]  # of those to review, what is wrong with the picture
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class ReviewPolicy:
         self,
         probabilities: np.ndarray,
         embeddings: np.ndarray,
-        images: Sequence[np.ndarray] | None = None,
+        images: Iterable[np.ndarray] = (),
     ) -> Assessment:
         """Calibrate a network's output (`Predictor.forward`) and find reasons to review it.
 
@@ -106,14 +106,14 @@ class ReviewPolicy:
         is_novel = ~(novelty <= self.thresholds.novelty)
         risk = np.where(is_novel | ~np.isfinite(confidence), 1.0, 1 - confidence)
         reasons = [self._reasons(*pair) for pair in zip(confidence, novelty, strict=True)]
-        worn: list[tuple[str, ...]] = [()] * len(reasons)
-        for index, image in enumerate(images or ()):
+        degraded: list[tuple[str, ...]] = [()] * len(reasons)
+        for index, image in enumerate(images):
             if (gray_range := int(np.ptp(image))) < BLANK:
                 reasons[index] += (f"the picture is blank: its gray values span {gray_range}",)
                 risk[index] = 1.0
             if reasons[index]:
-                worn[index] = self._describe_quality(image)
-        return Assessment(calibrated, novelty, sets, is_novel, risk, reasons, worn)
+                degraded[index] = self._describe_quality(image)
+        return Assessment(calibrated, novelty, sets, is_novel, risk, reasons, degraded)
 
     def weigh(
         self, probabilities: np.ndarray, embeddings: np.ndarray
@@ -132,7 +132,7 @@ class ReviewPolicy:
         words = []
         for name, (low, high) in self.thresholds.quality.items():
             if not low <= measured[name] <= high:
-                change = WORN[name][measured[name] > high]
+                change = DEGRADED[name][measured[name] > high]
                 words.append(
                     f"the picture is {change}: {name} {measured[name]:.3g}, "
                     f"in training {low:.3g} to {high:.3g}"

@@ -1,4 +1,4 @@
-"""Stretches of a batch: images one after another that are worn alike, said once."""
+"""Stretches of a batch: images one after another that are degraded alike, said once."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ MIN_IMAGES = 20  # of a stretch
 MIN_RATIO = 4.0  # of a median to its expected scatter; about 3 at most on unchanged images
 MEDIAN_VARIANCE = np.pi / 2  # of the median of normal values, times their number
 BLOCK = 8192  # images whose windows are held at once
-WORN = {  # lower, higher
+DEGRADED = {  # lower, higher
     "brightness": ("darker than in training", "brighter than in training"),
     "contrast": ("flat, of low contrast", "unevenly or harshly lit"),
     "sharpness": ("out of focus", "noisy or too sharp"),
@@ -59,7 +59,7 @@ def find(values: np.ndarray, y: np.ndarray, between: np.ndarray) -> list[Stretch
     expected = np.sqrt(np.outer(_same_class(y), between) + MEDIAN_VARIANCE / WINDOW)
     ratios = _rolling_median(values) / expected
     found = [
-        Stretch(WORN[name][sign > 0], first, last, float(np.median(side[first : last + 1])))
+        Stretch(DEGRADED[name][sign > 0], first, last, float(np.median(side[first : last + 1])))
         for name, column in zip(IMAGE_STATISTICS, ratios.T, strict=True)
         for sign in (-1, 1)
         for side in (sign * column,)
