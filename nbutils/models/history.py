@@ -39,7 +39,7 @@ class HistoryCheckpoint(keras.callbacks.Callback):
     state
         Folder of all that is kept until the training is over.
     settings
-        `epochs`, `patience` and `seed`.
+        Of the training, as `training.recipe` returns them.
     draws
         Told the number of each epoch.
     """
@@ -54,8 +54,7 @@ class HistoryCheckpoint(keras.callbacks.Callback):
     ):
         super().__init__()
         self.network, self.clean, self.state, self.draws = network, clean, state, draws
-        self.epochs, self.patience = settings["epochs"], settings["patience"]
-        self.seed = settings["seed"]
+        self.settings, self.epochs = settings, settings["epochs"]
         self.rows: list[dict] = []
         self.start = 0.0
 
@@ -80,7 +79,7 @@ class HistoryCheckpoint(keras.callbacks.Callback):
         if not self.rows:
             return not self.epochs
         last = self.rows[-1]["epoch"]
-        return last >= self.epochs or last - self._lowest() >= self.patience
+        return last >= self.epochs or last - self._lowest() >= self.settings["patience"]
 
     def load_best(self) -> pd.DataFrame:
         """Give the network the weights of the best epoch, and return the history."""
@@ -104,7 +103,7 @@ class HistoryCheckpoint(keras.callbacks.Callback):
         if epoch and not self.start:
             print(f"resumed after epoch {epoch}", flush=True)
         self.draws.epoch = epoch
-        seed_layers(self.model, self.seed, epoch)
+        seed_layers(self.model, self.settings["seed"], epoch)
         self.start = time.perf_counter()
 
     def on_epoch_end(self, epoch, logs=None):
@@ -112,8 +111,8 @@ class HistoryCheckpoint(keras.callbacks.Callback):
         self._enter(epoch + 1, logs or {})
         save_weights(self.model, self.state, BACKUP, epoch + 1)
         discard_before(self.state, BACKUP, epoch)
-        if epoch + 1 - self._lowest() >= self.patience:
-            print(f"stopped: no better for {self.patience} epochs", flush=True)
+        if epoch + 1 - self._lowest() >= self.settings["patience"]:
+            print(f"stopped: no better for {self.settings['patience']} epochs", flush=True)
             self.model.stop_training = True
 
     def _lowest(self) -> int:

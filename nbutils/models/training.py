@@ -200,27 +200,13 @@ def _fit(
     clean = validation if settings["corruption"] else None
     checkpoint = HistoryCheckpoint(network, clean, state, settings, draws)
     done = checkpoint.resume(trainer)
-    validation_batches = batches.validation_dataset(validation, settings)
-    if isinstance(trainer, DefectTrainer):
-        samples = Samples(*train, boxes or [], normal)
-        drawn = batches.boxes_dataset(samples, trainer.n_classes, trainer.grid, settings, draws)
-    else:
-        drawn = batches.training_dataset(train, settings, draws)
+    held_out = batches.validation_dataset(validation, settings)
+    samples = Samples(*train, boxes or [], normal)
+    drawn = _training_batches(trainer, samples, settings, draws)
     if settings["head"]:
-        checkpoint.evaluate_initial(trainer, validation_batches)
+        checkpoint.evaluate_initial(trainer, held_out)
     if not checkpoint.is_over():
-        _build_state(trainer, network)
-        curves = state.parent / "tensorboard"
-        callbacks = [
-            LearningRate(settings, len(train[1])),
-            checkpoint,
-            keras.callbacks.TensorBoard(curves, write_graph=False),
-        ]
-        epochs = {"initial_epoch": done, "epochs": settings["epochs"], "callbacks": callbacks}
-        with resuming.curve_errors(curves):
-            trainer.fit(  # the data set shuffles
-                drawn, validation_data=validation_batches, shuffle=False, verbose=0, **epochs
-            )
+        _train_epochs(trainer, drawn, held_out, checkpoint, done)
     elif done:
         print(f"the training of {done} epochs was over, but for its saving", flush=True)
     history = checkpoint.load_best()
@@ -230,6 +216,37 @@ def _fit(
         resuming.seed_layers(network, settings["seed"], settings["epochs"])
         defect_head.train(trainer, drawn, settings["head_epochs"])
     return history
+
+
+def _training_batches(
+    trainer: keras.Model, samples: Samples, settings: dict, draws: EpochDraws
+) -> tf.data.Dataset:
+    """Return the batches that a trainer learns from: with cells, if it has some."""
+    if isinstance(trainer, DefectTrainer):
+        return batches.boxes_dataset(samples, trainer.n_classes, trainer.grid, settings, draws)
+    return batches.training_dataset((samples.images, samples.y), settings, draws)
+
+
+def _train_epochs(
+    trainer: keras.Model,
+    drawn: tf.data.Dataset,
+    held_out: tf.data.Dataset,
+    checkpoint: HistoryCheckpoint,
+    done: int,
+) -> None:
+    """Train from the epoch after the last one that is done, until the schedule ends or stops."""
+    _build_state(trainer, checkpoint.network)
+    curves = checkpoint.state.parent / "tensorboard"
+    callbacks = [
+        LearningRate(checkpoint.settings, checkpoint.draws.n_images),
+        checkpoint,
+        keras.callbacks.TensorBoard(curves, write_graph=False),
+    ]
+    epochs = {"initial_epoch": done, "epochs": checkpoint.settings["epochs"]}
+    with resuming.curve_errors(curves):
+        trainer.fit(  # the data set shuffles
+            drawn, validation_data=held_out, shuffle=False, verbose=0, callbacks=callbacks, **epochs
+        )
 
 
 def _build_state(trainer: keras.Model, network: keras.Model) -> None:
