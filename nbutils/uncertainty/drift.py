@@ -89,7 +89,7 @@ def fit_reference(
     """Describe images in the order that they were taken, so that strips stay together.
 
     Consecutive images are held out in turn, as new strips would be, and described by the others.
-    Batches drawn from them, one stretch of each class, set the limit. Confidence is no descriptor:
+    Batches drawn from them, one fold of each class, set the limit. Confidence is no descriptor:
     a model is surer of the images it was trained on than of new ones.
 
     Parameters
@@ -107,9 +107,9 @@ def fit_reference(
     """
     axes = _principal_axes(embeddings, y)
     values = log_of_novelty(np.column_stack([statistics, embeddings @ axes, novelty]))
-    standardized, stretch = _standardize_held_out(values, y)
-    between = _variance_between(standardized, y, stretch)
-    null = _null_statistics(standardized, y, stretch, between, seed)
+    standardized, fold = _standardize_held_out(values, y)
+    between = _variance_between(standardized, y, fold)
+    null = _null_statistics(standardized, y, fold, between, seed)
     return ReferenceStatistics(
         axes=axes.astype(np.float32),
         classes=np.array(classes),
@@ -247,33 +247,33 @@ def _standardize(values, y, means, deviations) -> np.ndarray:
 
 
 def _standardize_held_out(values: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Standardise each image by the others' moments; return that, and the number of its stretch."""
+    """Standardise each image by the others' moments; return that, and the number of its fold."""
     from sklearn.model_selection import StratifiedKFold
 
-    standardized, stretch = np.empty_like(values), np.empty(len(values), int)
+    standardized, fold = np.empty_like(values), np.empty(len(values), int)
     folds = StratifiedKFold(min(N_FOLDS, np.bincount(y).min()))
     for number, (others, held_out) in enumerate(folds.split(values, y)):
         moments = _moments(values[others], y[others])
         standardized[held_out] = _standardize(values[held_out], y[held_out], **moments)
-        stretch[held_out] = number
-    return standardized, stretch
+        fold[held_out] = number
+    return standardized, fold
 
 
-def _variance_between(standardized: np.ndarray, y: np.ndarray, stretch: np.ndarray) -> np.ndarray:
-    """Return how much the means of stretches vary, of a class on average."""
-    keys = y * (stretch.max() + 1) + stretch
+def _variance_between(standardized: np.ndarray, y: np.ndarray, fold: np.ndarray) -> np.ndarray:
+    """Return how much the means of folds vary, of a class on average."""
+    keys = y * (fold.max() + 1) + fold
     means = np.stack([standardized[keys == key].mean(axis=0) for key in np.unique(keys)])
     return np.mean(means**2, axis=0)
 
 
-def _null_statistics(standardized, y, stretch, between, seed: int) -> np.ndarray:
-    """Return the statistic of batches without drift: one stretch of each class, drawn anew."""
+def _null_statistics(standardized, y, fold, between, seed: int) -> np.ndarray:
+    """Return the statistic of batches without drift: one fold of each class, drawn anew."""
     rng = np.random.default_rng(seed)
     labels, index = np.unique(y, return_inverse=True)
     statistics = np.empty(N_DRAWS)
     for draw in range(N_DRAWS):
-        drawn = rng.integers(stretch.max() + 1, size=len(labels))
-        candidates = np.flatnonzero(stretch == drawn[index])
+        drawn = rng.integers(fold.max() + 1, size=len(labels))
+        candidates = np.flatnonzero(fold == drawn[index])
         rows = rng.choice(candidates, BATCH_SIZE)
         counts = np.bincount(y[rows], minlength=len(labels))
         shift, expected = _shift_and_scatter(standardized[rows].sum(axis=0), counts, between)
