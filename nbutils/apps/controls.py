@@ -53,28 +53,15 @@ class Controls:
         self.sure = button("Clear", actions["wipe"])
         self.clear = box("ask", self.question, self.sure, button("Keep", self.close))
         self.folder = box("folder", self.path, button("Read the folder", actions["read"]))
-        folder = button("Folder…", actions["folder"], "link")
-        show(folder, reads_folders)
-        title = text(render("title.html"))
-        below = box("look", self.confirm, box("gap"), self.with_map, self.zoomed, self.as_table)
+        header = text(render("title.html")), self.model, self.facts
         theme = button("☾", self._turn_theme, "theme", "Dark or light")
+        below = box("look", self.confirm, box("gap"), self.with_map, self.zoomed, self.as_table)
         gallery.children = (self.order, *gallery.children)
         self.page = box(
             "page",
             text(render("panel.html")),
-            box("header", title, self.model, self.facts, theme),
-            box(
-                "tools",
-                self.upload,
-                bridge,
-                folder,
-                button("Samples", actions["samples"], "link", "SYNTHETIC images, one a class"),
-                box("gap"),
-                self.stop,
-                self.undo,
-                button("Export", actions["export"], "late"),
-                button("Clear…", actions["clear"], "late"),
-            ),
+            box("header", *header, theme),
+            self._tools(actions, bridge, reads_folders),
             self.folder,
             self.clear,
             self.exports,
@@ -88,6 +75,25 @@ class Controls:
         self.status.add_class("steel-said")
         for hidden in (self.stop, self.folder, self.clear, self.exports, self.progress):
             show(hidden, False)
+
+    def _tools(
+        self, actions: Actions, bridge: widgets.DOMWidget, reads_folders: bool
+    ) -> widgets.Box:
+        """Return the row of what brings images in, and of what is done with all of them."""
+        folder = button("Folder…", actions["folder"], "link")
+        show(folder, reads_folders)
+        return box(
+            "tools",
+            self.upload,
+            bridge,
+            folder,
+            button("Samples", actions["samples"], "link", "SYNTHETIC images, one a class"),
+            box("gap"),
+            self.stop,
+            self.undo,
+            button("Export", actions["export"], "late"),
+            button("Clear…", actions["clear"], "late"),
+        )
 
     def use(self, model: str, classes: Sequence[str], answer: Callable[[str], None]) -> None:
         """Take a model: its facts, and a button for each answer."""

@@ -42,20 +42,26 @@ def start_or_resume(
         "watched": watched,
         "files": {name: _digest(model / name) for name in deciding if (model / name).exists()},
     }
-    listed = folder / runs.IMAGE_LIST
     if not (folder / runs.INSPECTION).exists():
-        if watched:
-            listed.write_bytes(b"")
-        else:
-            image_list.write_list(sources, listed)
-        (folder / runs.INSPECTIONS).unlink(missing_ok=True)
-        size = 0 if watched else listed.stat().st_size
-        facts |= {"listed": size, "list": _digest(listed, size)}
-        runs.write_json(facts, folder / runs.INSPECTION)
-        return facts
+        return _begin(facts, sources, folder)
     facts = _check_same(facts, folder)
+    listed = folder / runs.IMAGE_LIST
     if not watched and (new := image_list.extend_list(sources, listed)):
         print(f"New images that are inspected as well: {new}")
+    return facts
+
+
+def _begin(facts: dict[str, Any], sources: Sequence[str], folder: Path) -> dict[str, Any]:
+    """Write the list of a new inspection, and then its facts, which are returned."""
+    listed = folder / runs.IMAGE_LIST
+    if facts["watched"]:
+        listed.write_bytes(b"")
+    else:
+        image_list.write_list(sources, listed)
+    (folder / runs.INSPECTIONS).unlink(missing_ok=True)
+    size = listed.stat().st_size
+    facts = facts | {"listed": size, "list": _digest(listed, size)}
+    runs.write_json(facts, folder / runs.INSPECTION)
     return facts
 
 
@@ -77,24 +83,12 @@ def _check_same(facts: dict[str, Any], folder: Path) -> dict[str, Any]:
         raise UserError(
             f"{folder} holds an inspection that is damaged ({error}): {cure}"
         ) from error
-    files = before.get("files")
-    known = files if isinstance(files, dict) else {}
-    changed = [
-        name
-        for name in facts["files"].keys() | known.keys()
-        if known.get(name) != facts["files"].get(name)
-    ]
-    different = [
-        f"{key.replace('_', ' ')} {_show(before.get(key))} there, {_show(value)} here"
-        for key, value in facts.items()
-        if key != "files" and before.get(key) != value
-    ]
-    if different:
+    if different := _differences(facts, before):
         raise UserError(f"{folder} holds another inspection ({'; '.join(different)}): {cure}")
-    if changed:
+    if changed := _changed_files(facts["files"], before.get("files")):
         raise UserError(
             f"{folder} holds an inspection by {facts['model']} before its "
-            f"{', '.join(sorted(changed))} changed: {cure}"
+            f"{', '.join(changed)} changed: {cure}"
         )
     listed = folder / runs.IMAGE_LIST
     size = before.get("listed")
@@ -102,6 +96,21 @@ def _check_same(facts: dict[str, Any], folder: Path) -> dict[str, Any]:
     if not listed.exists() or _digest(listed, size) != before.get("list"):
         raise UserError(f"{listed} is not the list that was written: remove {folder} to start anew")
     return before
+
+
+def _differences(facts: dict[str, Any], before: dict[str, Any]) -> list[str]:
+    """Say in what two inspections differ, but for the content of files."""
+    return [
+        f"{key.replace('_', ' ')} {_show(before.get(key))} there, {_show(value)} here"
+        for key, value in facts.items()
+        if key != "files" and before.get(key) != value
+    ]
+
+
+def _changed_files(files: dict[str, str], before: Any) -> list[str]:
+    """Return the names of a model's files whose digests are not what they were."""
+    known = before if isinstance(before, dict) else {}
+    return sorted(name for name in files | known if known.get(name) != files.get(name))
 
 
 def _show(value: Any) -> str:
