@@ -24,6 +24,7 @@ HEADERS = {  # of an array, by the version of its format
     (2, 0): np.lib.format.read_array_header_2_0,
 }
 MAX_LENGTH = 100_000  # pixels, or cells
+MIN_SIDE = 16  # pixels, of an image
 TTA_VIEWS = (1, 8)
 CELL_EXTRA = 5  # outputs of a cell beside the classes: quality of its box, and four distances
 MAX_LOG_DISTANCE = 4.0  # of a box's edge, in cells
@@ -51,6 +52,8 @@ def read_card(model: Path) -> dict[str, Any]:
         raise damaged(file, f"tta_views is {card['tta_views']!r:.40}")
     size = card.get("image_size")
     if size is not None and not (isinstance(size, list) and len(size) == 2 and _are_lengths(size)):
+        raise damaged(file, f"image_size is {size!r:.40}")
+    if size and min(size) < MIN_SIDE:
         raise damaged(file, f"image_size is {size!r:.40}")
     bits = card.get("bit_depth")
     if bits is not None and (type(bits) is not int or bits not in BIT_DEPTHS):

@@ -203,6 +203,8 @@ NAMES = [
     ("data.yaml", "names:\n  - crack  # thin\n  - hole\nnc: 2\n"),
     ("data.yaml", 'names:\n  0: crack\n  1: "hole"\n\ntrain: x\n'),
     ("data.yaml", "names: {0: crack, 1: hole}\n"),
+    ("data.yaml", "names: [crack,  # the long, thin ones\n  hole]\n"),
+    ("data.yaml", "names:\n  # of two kinds\n  0: crack\n\n  1: hole\n"),
     ("train/labels/classes.txt", "crack\nhole\n"),
     ("obj.names", "crack\nhole\n"),
 ]
@@ -218,6 +220,11 @@ def test_yolo(yolo, file, text):
     assert layout.entries[1].boxes == [("crack", 6, 4, 30, 12)]
     assert "no box that tells its class" in reason(layout, "x2.png")
     assert labels(read_layout(yolo, normal_class="none"))["train/images/x2.png"] == "none"
+
+
+def test_names_of_yolo_classes_may_hold_anything(yolo):
+    write_text(yolo / "data.yaml", """names: ["crack, long [edge]", 'hole''s']\n""")
+    assert set(labels(read_layout(yolo)).values()) == {"crack, long [edge]", "hole's"}
 
 
 def test_yolo_files_that_do_not_fit_are_reported(yolo):

@@ -99,6 +99,13 @@ def test_significant_bits_of_png_are_heeded(deep, gray):
     assert close(decode(png(deep(16), 0, twelve)), gray)  # as the standard wants it: scaled up
 
 
+def test_a_dark_png_that_was_scaled_up_stays_dark(gray):
+    scaled = (gray // 20).astype(np.uint16) << 8
+    scaled |= (gray % 16).astype(np.uint16) << 4  # 12 bits, in the upper ones of 16
+    decoded = decode(png(scaled, 0, chunk(b"sBIT", b"\x0c")))
+    assert close(decoded, scaled // 257)
+
+
 def test_stretched_values_are_16_bits_however_dark(gray):
     dark = gray // 4
     assert np.array_equal(decode(encode(dark.astype(np.uint16) * 257)), dark)

@@ -7,6 +7,7 @@ import zlib
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from nbutils.data import containers
@@ -164,3 +165,49 @@ def test_large_pictures_are_turned_and_converted_by_bands(monkeypatch, gray):
             assert np.array_equal(decode(data), in_bands)
     deep = encode(Image.fromarray(gray.astype(np.uint16) * 257))
     assert np.array_equal(decode(deep), gray)
+
+
+@pytest.mark.parametrize("options", [{}, {"optimize": True}, {"restart_marker_rows": 1}])
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_a_jpeg_that_was_cut_and_closed_again_is_damaged(gray, mode, options):
+    image = Image.fromarray(gray).convert(mode)
+    data = encode(image, "JPEG", **options)
+    assert np.array_equal(decode(data), np.asarray(Image.open(io.BytesIO(data)).convert("L")))
+    start = data.rindex(b"\xff\xda") + 20
+    for share in (0.3, 0.6, 0.9):
+        end = start + int(share * (len(data) - start))
+        cut = data[:end].rstrip(b"\xff")
+        for closed in (cut + b"\xff\xd9", cut + bytes(len(data) - len(cut) - 2) + b"\xff\xd9"):
+            if b"\x00" * 50 in closed and "restart_marker_rows" not in options:
+                continue  # zeros are a picture, too
+            with pytest.raises(ImageError, match="damaged"):
+                decode(closed, "a.jpg")
+
+
+def test_a_jpeg_whose_header_says_more_rows_is_damaged(gray):
+    data = bytearray(encode(Image.fromarray(gray), "JPEG"))
+    place = data.index(b"\xff\xc0") + 5
+    data[place : place + 2] = struct.pack(">H", 3 * gray.shape[0])
+    with pytest.raises(ImageError, match="damaged"):
+        decode(bytes(data), "a.jpg")
+
+
+def tiff(values, **options):
+    file = io.BytesIO()
+    tifffile.imwrite(file, values, **options)
+    return file.getvalue()
+
+
+def test_signed_values_are_refused(gray):
+    signed = tiff((gray.astype(int) - 128).astype(np.int8), photometric="minisblack")
+    with pytest.raises(ImageError, match="signed values"):
+        decode(signed, "a.tif")
+
+
+def test_planes_of_16_bits_are_read_right_or_refused(gray):
+    planes = np.stack([gray] * 3).astype(np.uint16) * 257
+    options = {"photometric": "rgb", "planarconfig": "separate"}
+    with pytest.raises(ImageError, match="16-bit colours in planes"):
+        decode(tiff(planes, **options), "a.tif")
+    eight = decode(tiff(np.stack([gray] * 3), **options))
+    assert np.abs(eight.astype(int) - gray).max() <= 1

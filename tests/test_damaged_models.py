@@ -1,6 +1,7 @@
 """Folders of models that are damaged in any way: a sentence each, no traceback, none accepted."""
 
 import json
+import os
 import shutil
 import zipfile
 from pathlib import Path
@@ -90,6 +91,7 @@ def test_views_that_cannot_be(copy, value):
         {"image_size": 5},
         {"image_size": [200]},
         {"image_size": [0, 200]},
+        {"image_size": [1, 1]},
         {"image_size": ["a", "b"]},
         {"bit_depth": 7},
         {"bit_depth": "12"},
@@ -99,7 +101,8 @@ def test_views_that_cannot_be(copy, value):
     ids=repr,
 )
 def test_cells_that_cannot_be(copy, facts):
-    whole = {"grid": 6, "defect_threshold": 0.5, "boxed": True, "normal": [], "image_size": [9, 9]}
+    whole = {"grid": 6, "defect_threshold": 0.5, "boxed": True, "normal": []}
+    whole["image_size"] = [16, 16]
     for key, value in (whole | facts).items():
         change(copy, runs.MODEL_CARD, key, value)
     assert_refused(copy)
@@ -180,6 +183,19 @@ def test_a_litert_file_whose_weights_have_changed(copy):
         load_predictor(copy)
     (copy / runs.LITERT_DIGEST).unlink()  # as in a model that was exported before there were any
     assert load_predictor(copy).size == 32
+
+
+def test_a_litert_file_that_is_none_or_names_nothing_readable(copy):
+    (copy / runs.LITERT_DIGEST).unlink()
+    file = copy / runs.LITERT_MODEL
+    content = file.read_bytes()
+    name = content.index(b"serving_default")
+    file.write_bytes(content[:name] + b"\xf6" + content[name + 1 :])
+    assert_refused(copy)
+    file.unlink()
+    os.mkfifo(file)
+    with pytest.raises(UserError, match="is no file"):
+        load_predictor(copy)
 
 
 def test_an_export_that_is_interrupted_leaves_a_model_that_loads(copy, monkeypatch):

@@ -40,6 +40,12 @@ def test_several_sources_are_listed_one_after_the_other(tree, monkeypatch):
     ]  # fmt: skip
 
 
+def test_a_pattern_may_match_a_link_to_itself(tree):
+    (tree / "loop.png").symlink_to("loop.png")
+    listed = image_list.list_images([str(tree / "*.png")])
+    assert names(listed, tree) == ["a.png", "c.png", "loop.png"]
+
+
 def test_a_pattern_is_listed_by_name_and_reaches_below(tree):
     pattern = str(tree / "**" / "*.png")
     assert names(image_list.list_images([pattern]), tree) == ["a.png", "b/2.png", "c.png"]

@@ -13,7 +13,7 @@ import pandas as pd
 from nbutils.apps import pictures
 from nbutils.data import corrections
 from nbutils.data.images import ImageError, decode, pixel_hash
-from nbutils.inference.prediction import Prediction, error_row, row_columns
+from nbutils.inference.prediction import Prediction, error_row, no_formula, row_columns
 from nbutils.inference.predictor import Predictor
 
 STATES = {  # of a file -> its sign
@@ -25,7 +25,6 @@ STATES = {  # of a file -> its sign
 }
 REVIEWED = ("confirmed", "corrected")
 ALL = "all"
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 IN_MEMORY = 2**20  # bytes; larger images lie in a temporary file
 
 
@@ -237,8 +236,7 @@ def _spool(gray: np.ndarray) -> np.ndarray:
 
 
 def _cell(value: object) -> object:
-    """Round numbers; put an apostrophe before what a spreadsheet takes for a formula (OWASP)."""
+    """Round numbers; `no_formula`."""
     if isinstance(value, float):
         return "" if np.isnan(value) else f"{value:.4f}"
-    is_formula = isinstance(value, str) and value.startswith(FORMULA_STARTS)
-    return f"'{value}" if is_formula else value
+    return no_formula(value)

@@ -13,6 +13,8 @@ import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import yaml
+
 from nbutils.data.files import ImageIndex, read_bytes, read_text
 from nbutils.data.images import image_size
 from nbutils.data.regions import UNNAMED, Edges, Region, Regions, Report, clip_to_images
@@ -228,14 +230,13 @@ def _class_names(files: list[Path], report: Report) -> dict[int, str]:
             continue
         try:
             text = read_text(file)
-        except UNREADABLE as error:
-            report.ignore(file, f"cannot be read ({error}): give yourself access, or remove it")
-            continue
-        if file.name in CLASS_LISTS:
-            lines = enumerate(text.splitlines())
-            lists[file] = {n: line.strip() for n, line in lines if line.strip()}
-        else:
-            lists[file] = _yaml_names(text)
+            if file.name in CLASS_LISTS:
+                lines = enumerate(text.splitlines())
+                lists[file] = {n: line.strip() for n, line in lines if line.strip()}
+            else:
+                lists[file] = _yaml_names(text)
+        except (yaml.YAMLError, *UNREADABLE) as error:
+            report.ignore(file, f"cannot be read ({' '.join(str(error).split())}): correct it")
     lists = {file: names for file, names in lists.items() if names}
     if not lists:
         report.notes.append("no data.yaml or classes.txt names the classes: they are numbers")
@@ -248,22 +249,12 @@ def _class_names(files: list[Path], report: Report) -> dict[int, str]:
 
 
 def _yaml_names(text: str) -> dict[int, str]:
-    """Read `names:` of a data.yaml: a list or a mapping, in brackets or a line each."""
-    found = re.search(r"^names:[ \t]*(\[[^\]]*\]|\{[^}]*\}|)", text, re.MULTILINE)
-    if not found:
-        return {}
-    block = found[1][1:-1].replace("\n", " ").split(",")
-    if not found[1]:
-        lines = text[found.end() :].lstrip("\r\n #").splitlines()
-        after = re.compile(r"^\s*(-|\d+\s*:)")
-        end = next((n for n, line in enumerate(lines) if not after.match(line)), len(lines))
-        block = [line.strip().removeprefix("-") for line in lines[:end]]
-    names = {}
-    for position, item in enumerate(part for part in block if part.strip()):
-        pair = re.match(r"^\s*(\d+)\s*:\s*(.*)$", item)
-        number, name = (int(pair[1]), pair[2]) if pair else (position, item)
-        names[number] = re.sub(r"\s+#.*$", "", name).strip().strip("'\"")
-    return names
+    """Read `names` of a data.yaml: a list, or a mapping from numbers; all else is text."""
+    content = yaml.load(text, Loader=yaml.BaseLoader)  # no objects
+    names = content.get("names") if isinstance(content, dict) else None
+    if isinstance(names, dict):
+        return {int(number): str(name).strip() for number, name in names.items()}
+    return dict(enumerate(str(name).strip() for name in names)) if isinstance(names, list) else {}
 
 
 def _read_csv(files: list[Path], index: ImageIndex, report: Report) -> Regions:

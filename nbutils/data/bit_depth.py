@@ -46,9 +46,13 @@ def high_value(histogram: np.ndarray) -> int:
 
 def is_full(histogram: np.ndarray) -> bool:
     """Tell whether values use all 16 bits: are beyond 14 of them, or 8 that were stretched."""
+    return high_value(histogram) >= 2 ** BIT_DEPTHS[-2] or step(histogram) >= STEP
+
+
+def step(histogram: np.ndarray) -> int:
+    """Return the largest number that all values are multiples of; 1 where they are too few."""
     levels = np.flatnonzero(histogram)
-    is_stretched = len(levels) >= MIN_LEVELS and np.gcd.reduce(levels) >= STEP
-    return high_value(histogram) >= 2 ** BIT_DEPTHS[-2] or bool(is_stretched)
+    return int(np.gcd.reduce(levels)) if len(levels) >= MIN_LEVELS else 1
 
 
 def choose(histogram: np.ndarray, stated: int | None, given: int | None) -> int:

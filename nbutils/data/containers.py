@@ -29,6 +29,8 @@ ADAM7 = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (
 ADAM7 += [(0, 1, 1, 2)]  # first column and row of each pass, and their steps
 IS_MARKER = np.isin(np.arange(256), [0, *range(0xD0, 0xD8), 0xFF], invert=True)
 SOS, EOI, APP1 = 0xDA, 0xD9, 0xE1
+FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # markers of a frame
+HUFFMAN = (0xC0, 0xC1)  # of one whose scan can be decoded without what comes after it
 TIFF_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
 TIFF_SIZES |= {16: 8, 17: 8, 18: 8}  # bytes by type
 OFFSETS, COUNTS = (273, 324), (279, 325)  # of strips, of tiles
@@ -40,14 +42,21 @@ class ContainerError(ValueError):
     """What is wrong with a file, and the cure, after its name."""
 
 
-def check_structure(data: bytes) -> None:
-    """Raise ContainerError for a file whose parts before the picture would take long to read."""
+def check_structure(data: bytes) -> bytes:
+    """Raise ContainerError for a file whose parts before the picture would take long to read.
+
+    Returns the file as it is to be decoded. An encoded JPEG picture may be cut, and have an end
+    marker all the same: the decoder then makes up what is missing. Without that marker it says so.
+    """
     if data.startswith(PNG):
         _check_chunks(list(_png_chunks(data)))
     elif data.startswith(JPEG):
-        _first_scan(data)
+        frame, _ = _first_scan(data)
+        scans, end = _count_scans(data)
+        return data[:end] + bytes(16) if frame in HUFFMAN and scans == 1 else data
     elif data.startswith(TIFF):
         _check_directories(data)
+    return data
 
 
 def check_picture(data: bytes, image: ImageFile) -> None:
@@ -134,9 +143,9 @@ def _check_png(data: bytes) -> None:
         raise _ends_early()
 
 
-def _first_scan(data: bytes) -> int:
-    """Return where the first scan of a JPEG file begins."""
-    place, exif = len(JPEG), 0
+def _first_scan(data: bytes) -> tuple[int, int]:
+    """Return the marker of the frame of a JPEG file, and where its first scan begins."""
+    place, exif, frame = len(JPEG), 0, 0
     for _ in range(MAX_PARTS):
         if place + 4 > len(data):
             raise _ends_early()
@@ -146,17 +155,18 @@ def _first_scan(data: bytes) -> int:
         if marker == SOS:
             _check_metadata(place)
             check_exif(exif)
-            return place
+            return frame, place
         if marker == 0xFF:
             place += 1
         else:
+            frame = marker if marker in FRAMES else frame
             exif += length if marker == APP1 and data[place + 4 : place + 8] == b"Exif" else 0
             place += 2 if marker == 1 or 0xD0 <= marker <= 0xD9 else 2 + length
     raise ContainerError(f"has over {MAX_PARTS} segments before its picture: save it again")
 
 
 def _check_jpeg(data: bytes, image: ImageFile) -> None:
-    scans, pixels = _count_scans(data), image.width * image.height
+    (scans, _), pixels = _count_scans(data), image.width * image.height
     if len(data) > MAX_METADATA + MAX_DENSITY * pixels:
         raise ContainerError("holds much beside its picture: save it without")
     if scans > 1 and (scans * pixels > MAX_SCANNED or pixels > MAX_PROGRESSIVE):
@@ -165,13 +175,14 @@ def _check_jpeg(data: bytes, image: ImageFile) -> None:
         )
 
 
-def _count_scans(data: bytes) -> int:
+def _count_scans(data: bytes) -> tuple[int, int]:
+    """Return how many scans a JPEG file has, and where it ends."""
     scans, after = 0, 0
-    for place in _markers(data, _first_scan(data)):
+    for place in _markers(data, _first_scan(data)[1]):
         if place < after:  # within a segment
             continue
         if data[place + 1] == EOI:
-            return scans
+            return scans, place
         scans += data[place + 1] == SOS
         if scans > MAX_SCANS:
             raise ContainerError(f"has over {MAX_SCANS} scans: save it as a baseline JPEG")
@@ -240,6 +251,10 @@ def _check_tiff(data: bytes, image: TiffImagePlugin.TiffImageFile) -> None:
     if min(wide, high) < 1 or (at and wide * high > 4 * width * height + 2**20):
         raise ContainerError("is damaged (its strips have no size): save or copy it again")
     planes = tags.get(277, 1) if tags.get(284, 1) == 2 else 1
+    if 2 in tags.get(339, (1,)):
+        raise ContainerError("has signed values: save it with 8 or 16 bits a pixel")
+    if planes > 1 and max(tags.get(258, (1,))) > 8 and tags.get(259, 1) == 1:
+        raise ContainerError("has 16-bit colours in planes: save it as gray, or with 8 bits")
     needed = -(-width // wide) * -(-height // high) * planes
     is_whole = len(offsets) >= needed and (offsets > 0).all()
     if len(lengths):

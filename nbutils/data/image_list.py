@@ -107,7 +107,7 @@ def _open_source(source: str) -> Iterator[str]:
         return _from_csv(place.resolve()) if is_table else iter([str(place.resolve())])
     if glob.has_magic(source):
         matches = glob.glob(str(place), recursive=True)  # noqa: PTH207  Path.glob wants relative ones
-        return (str(Path(path).resolve()) for path in sorted(matches) if _is_image(path))
+        return (os.path.abspath(path) for path in sorted(matches) if _is_image(path))  # noqa: PTH100
     shown = source if source.isprintable() and source.strip() else repr(source)
     raise UserError(f"{shown} is no file, no folder, and no pattern: correct it")
 

@@ -15,6 +15,7 @@ from PIL.JpegImagePlugin import jpeg_factory
 from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
+from nbutils.artefacts import MIN_SIDE
 from nbutils.data import bit_depth, containers, files
 from nbutils.data.bit_depth import BitDepthError
 from nbutils.data.containers import ContainerError
@@ -27,7 +28,6 @@ OPENERS: dict[bytes, Callable[..., ImageFile]] = {  # first bytes -> what opens 
     b"BM": BmpImageFile,
     **dict.fromkeys(containers.TIFF, TiffImageFile),
 }
-MIN_SIDE = 16
 MAX_BYTES = 256 * 2**20  # of a file: 200 million pixels of 8 bits, or of 16 where compressed
 MAX_PIXELS = 200_000_000  # of gray images, such as those of whole strips
 MAX_COLOUR_PIXELS = 50_000_000  # Pillow keeps four bytes of each
@@ -193,9 +193,8 @@ def _open(data: bytes, name: str) -> Iterator[ImageFile]:
     if opener is None:
         raise ImageError(f"{name} is not a readable image: give one of {', '.join(FORMATS)}")
     try:
-        containers.check_structure(data)
         Image.MAX_IMAGE_PIXELS = MAX_PIXELS  # Pillow's own limit, of the process
-        file = io.BytesIO(data)
+        file = io.BytesIO(containers.check_structure(data))
         del data
         with opener(file) as image:
             _check_header(image)
@@ -273,6 +272,12 @@ def _from_16_bits(
     histogram = _histogram(image)
     if histogram[image.info.get("transparency", 0)] and "transparency" in image.info:
         raise ContainerError("is partly transparent: save it without an alpha channel")
+    if (
+        stated
+        and isinstance(image, PngImageFile)
+        and bit_depth.step(histogram) >= 2 ** (16 - stated)
+    ):
+        bits = bits or 16  # scaled to all of them, as PNG asks for
     bits = bit_depth.choose(histogram, stated, bits)
     table = bit_depth.lookup(bits, bit_depth.is_inverted(image))
     for rows, band in _bands(image):

@@ -10,7 +10,7 @@ from typing import Any
 
 import typer
 
-from nbutils.inference.prediction import Prediction, row_columns
+from nbutils.inference.prediction import Prediction, no_formula, row_columns
 
 Row = dict[str, Any]  # as `Prediction.to_row` and `error_row` return it
 Printer = Callable[[Row, Prediction | None], None]  # of a row and its prediction
@@ -29,7 +29,11 @@ def csv_printer(classes: Iterable[str]) -> Printer:
     """Return what prints `row_columns` of each image; they are printed at once."""
     table = csv.DictWriter(sys.stdout, row_columns(classes), lineterminator="\n")
     table.writeheader()
-    return lambda row, prediction: table.writerow(row)
+
+    def write(row: Row, prediction: Prediction | None) -> None:
+        table.writerow({key: no_formula(value) for key, value in row.items()})
+
+    return write
 
 
 def print_json(row: Row, prediction: Prediction | None) -> None:

@@ -59,7 +59,9 @@ def digest_file(file: Path) -> Path:
 def _check_digest(file: Path) -> None:
     """Raise UserError if a file is not the one whose digest was kept; without one, all pass."""
     kept = digest_file(file)
-    if not (kept.is_file() and file.is_file()):
+    if not file.is_file():
+        raise _unfit(file, "is no file")
+    if not kept.is_file():
         return
     with runs.disk_errors(file), file.open("rb") as content:
         digest = hashlib.file_digest(content, "sha256").hexdigest()
@@ -86,10 +88,10 @@ class _Interpreter:
             with suppress_stderr():
                 self._interpreter = Interpreter(str(file), num_threads=threads)
                 self._interpreter.allocate_tensors()
+            inputs = self._interpreter.get_input_details()
+            outputs = self._interpreter.get_output_details()
         except (ValueError, RuntimeError) as error:
             raise _unfit(file, f"cannot be loaded ({error})") from error
-        inputs = self._interpreter.get_input_details()
-        outputs = self._interpreter.get_output_details()
         shapes = [tuple(each["shape"]) for each in (*inputs, *outputs)]
         is_image = len(shapes) == 2 and len(shapes[0]) == 4 and shapes[0][1] == shapes[0][2]
         if not is_image or shapes[0][3] != 1:

@@ -12,6 +12,7 @@ from nbutils.data.labels import NO_DEFECT
 from nbutils.inference.defects import Defect
 
 NO_POLICY = (f"the model has no thresholds to review it by: run {runs.WRITTEN_BY[runs.REVIEW]}",)
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 SEPARATOR = "; "  # between the reasons, and the members of a prediction set, of a row
 
 
@@ -83,6 +84,12 @@ def row_columns(classes: Iterable[str]) -> list[str]:
     """Return the columns of `Prediction.to_row`."""
     facts = ["path", "label", "predicted", "confidence", "decision", "reasons", "novelty", "risk"]
     return [*facts, "prediction_set", *(f"p_{name}" for name in classes), "error"]
+
+
+def no_formula(value: Any) -> Any:
+    """Put an apostrophe before a text that a spreadsheet would take for a formula (OWASP)."""
+    is_formula = isinstance(value, str) and value.startswith(FORMULA_STARTS)
+    return f"'{value}" if is_formula else value
 
 
 def error_row(path: str | Path, error: str, classes: Iterable[str]) -> dict[str, str]:
