@@ -146,6 +146,8 @@ def test_coco_files_of_parts_find_images_of_equal_names(tmp_path):
         '{"images": []}',
         '{"images": [], "annotations": {}, "categories": [{"id": [], "name": 1}]}',
         '{"images": ["1.png"], "annotations": [], "categories": []}',
+        '{"images": [], "annotations": [],'
+        ' "categories": [{"id": 1, "name": "a"}, {"id": 1, "name": "b"}]}',
     ],
 )
 def test_broken_json_is_reported(tmp_path, text):

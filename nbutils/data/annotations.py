@@ -118,7 +118,10 @@ def _brief(error: Exception) -> str:
 
 
 def _coco_regions(content: dict, file: Path, index: ImageIndex, report: Report) -> Regions:
-    names = {category["id"]: str(category["name"]) for category in content["categories"]}
+    named = {(category["id"], str(category["name"])) for category in content["categories"]}
+    names = dict(named)
+    if len(names) < len(named):
+        raise ValueError("several classes have one id")
     listed = {image["id"]: str(image["file_name"]) for image in content["images"]}
     paths = _resolve(set(listed.values()), file, index, report)
     regions: Regions = {image: [] for image in paths.values()}
