@@ -50,7 +50,7 @@ def test_motion_blur_smears_a_point_into_a_line():
 
 
 def test_held_out_families_are_not_trained_on():
-    assert not set(corruptions.HELD_OUT) & set(corruptions.DRAWN_IN_TRAINING)
+    assert not set(corruptions.HELD_OUT) & set(corruptions.TRAINING | corruptions.AUGMENTATION)
     assert "quantization" in corruptions.HELD_OUT
 
 
@@ -64,6 +64,18 @@ def test_corrupted_copies_follow_the_images(steel):
     assert not np.array_equal(both[3:6], both[6:])
     again, _ = corruptions.with_corrupted_copies(images, y, strength=1.0, copies=2, seed=0)
     assert np.array_equal(both, again)
+
+
+def test_copies_are_as_of_a_camera_and_training_sees_more(steel, monkeypatch):
+    drawn = set()
+    monkeypatch.setattr(
+        corruptions, "corrupt", lambda gray, family, *_: (drawn.add(family), gray)[1]
+    )
+    images, y = np.stack([steel] * 100)[..., np.newaxis], np.zeros(100, int)
+    corruptions.with_corrupted_copies(images, y, strength=1.0, copies=2, seed=0)
+    assert drawn == set(corruptions.TRAINING)
+    corruptions.random_corruption(images, np.arange(100), 1.0)
+    assert drawn == set(corruptions.TRAINING | corruptions.AUGMENTATION)
 
 
 def test_strength_0_gives_no_copies(steel):

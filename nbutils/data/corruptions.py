@@ -5,6 +5,7 @@ those of line cameras over strip steel.
 """
 
 import io
+from collections.abc import Iterable
 
 import numpy as np
 from PIL import Image
@@ -39,8 +40,10 @@ def corrupt(gray: np.ndarray, family: str, severity: float, rng: np.random.Gener
     return np.clip(np.rint(values), 0, 255).astype(np.uint8)
 
 
-def random_corruption(images: np.ndarray, seeds: np.ndarray, strength: float) -> np.ndarray:
-    """Corrupt images at random for training, by none, one or two of `DRAWN_IN_TRAINING` each.
+def random_corruption(
+    images: np.ndarray, seeds: np.ndarray, strength: float, families: Iterable[str] | None = None
+) -> np.ndarray:
+    """Corrupt images at random, by none, one or two families each.
 
     Parameters
     ----------
@@ -50,15 +53,18 @@ def random_corruption(images: np.ndarray, seeds: np.ndarray, strength: float) ->
         One for each image (int).
     strength
         Share of the severities that are drawn from: 0 none, 1 all up to 5.
+    families
+        To draw from; by default those of `TRAINING` and of `AUGMENTATION`.
 
     Returns
     -------
     uint8 array of the same shape.
     """
     corrupted = images.copy()
+    families = list(families or TRAINING | AUGMENTATION)
     for index, seed in enumerate(seeds):
         rng = np.random.default_rng(seed)
-        for family in rng.choice(list(DRAWN_IN_TRAINING), rng.choice(N_FAMILIES), replace=False):
+        for family in rng.choice(families, rng.choice(N_FAMILIES), replace=False):
             severity = 5 * strength * np.sqrt(rng.random())  # severe ones more often than mild
             corrupted[index, ..., 0] = corrupt(corrupted[index, ..., 0], family, severity, rng)
     return corrupted
@@ -67,7 +73,10 @@ def random_corruption(images: np.ndarray, seeds: np.ndarray, strength: float) ->
 def with_corrupted_copies(
     images: np.ndarray, y: np.ndarray, strength: float, copies: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return images as they are, then copies of them corrupted as in training, and their classes.
+    """Return images as they are, then copies as a camera may corrupt them, and their classes.
+
+    Of the families that training draws, these copies have those of cameras, `TRAINING`, alone:
+    what a model may expect to see, and what its review policy is fitted to.
 
     Parameters
     ----------
@@ -82,7 +91,7 @@ def with_corrupted_copies(
     """
     copies = copies if strength else 0
     seeds = np.random.default_rng(seed).integers(2**32, size=(copies, len(images)))
-    sets = [images, *(random_corruption(images, row, strength) for row in seeds)]
+    sets = [images, *(random_corruption(images, row, strength, TRAINING) for row in seeds)]
     return np.concatenate(sets), np.tile(y, len(sets))
 
 
@@ -244,4 +253,3 @@ TRAINING = {
 HELD_OUT = {"glare": _glare, "dust": _dust, "jitter": _jitter, "quantization": _quantization}
 FAMILIES = TRAINING | HELD_OUT  # that robustness is measured on
 AUGMENTATION = {"elastic": _elastic, "overlay": _overlay}  # of training alone: no camera does this
-DRAWN_IN_TRAINING = TRAINING | AUGMENTATION
