@@ -232,7 +232,7 @@ def test_the_models_of_the_run_are_compared(run):
 def test_robustness_covers_each_corruption_of_each_model(run):
     table = pd.read_csv(run / "robustness" / "robustness.csv")
     assert set(table["model"]) == {"mobilenet_v2", "custom_cnn"}
-    assert len(table) == 2 * len(robustness.cells())
+    assert len(table) == 2 * len(robustness.conditions())
 
 
 def test_the_held_out_class_is_looked_for(run):
