@@ -229,6 +229,13 @@ def test_names_of_yolo_classes_may_hold_anything(yolo):
     assert set(labels(read_layout(yolo)).values()) == {"crack, long [edge]", "hole's"}
 
 
+def test_a_yaml_file_that_would_take_long_to_read_is_reported(yolo):
+    write_text(yolo / "data.yaml", "names: [crack, hole]\n" + "#" * 2**18)
+    layout = read_layout(yolo)
+    assert "over 131072 characters" in reason(layout, "data.yaml")
+    assert set(labels(layout).values()) == {"0", "1"}
+
+
 def test_yolo_files_that_do_not_fit_are_reported(yolo):
     write_text(yolo / "classes.txt", "crack\nhole\n")
     write_text(yolo / "train/labels/x2.txt", "0 nan 0.5 0.1 0.2\n7 0.5 0.5 0.1 0.2\n")

@@ -23,6 +23,7 @@ from nbutils.runs import UserError
 EDGES = ("xmin", "ymin", "xmax", "ymax")
 CLASS_LISTS = ("classes.txt", "obj.names", "_darknet.labels")
 UNKNOWN = (math.nan,) * 4  # edges that cannot be read
+MAX_YAML = 2**17  # characters of a data.yaml, which take a second to read
 UNREADABLE = (ValueError, LookupError, OSError, OverflowError, RecursionError, ET.ParseError)
 
 
@@ -253,6 +254,8 @@ def _class_names(files: list[Path], report: Report) -> dict[int, str]:
 
 def _yaml_names(text: str) -> dict[int, str]:
     """Read `names` of a data.yaml: a list, or a mapping from numbers; all else is text."""
+    if len(text) > MAX_YAML:
+        raise ValueError(f"over {MAX_YAML} characters")
     content = yaml.load(text, Loader=yaml.BaseLoader)  # no objects
     names = content.get("names") if isinstance(content, dict) else None
     if isinstance(names, dict):
