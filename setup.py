@@ -4,8 +4,8 @@ from setuptools import find_packages, setup
 
 MODELS = ("custom_cnn", "mobilenet_v2")
 FILES = (
-    "model.keras", "model.tflite", "model.tflite.sha256", "model.json", "review.json",
-    "novelty.npz", "drift.npz", "metrics.json",
+    "model.keras", "model.tflite", "model.json", "review.json", "novelty.npz", "drift.npz",
+    "SHA256SUMS", "metrics.json",
 )  # fmt: skip
 
 setup(

@@ -1,11 +1,13 @@
 """What a model's folder holds, read with nothing taken on trust: damage is a UserError."""
 
+import hashlib
 import lzma
 import math
 import struct
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -32,6 +34,58 @@ BIT_DEPTHS = (10, 12, 14, 16)
 TEXT = "text: "  # begins the axes of an array of names
 
 
+@contextmanager
+def digested(*files: Path) -> Iterator[None]:
+    """Keep the SHA-256 of files of one folder, written meanwhile, for `check_digest`.
+
+    Their lines in `SHA256SUMS` go before and come after: a writer that is interrupted leaves files
+    without a digest, none with a wrong one.
+    """
+    _enter_digests(files, {})
+    yield
+    _enter_digests(files, {file.name: _digest(file) for file in files})
+
+
+def _enter_digests(files: tuple[Path, ...], digests: Mapping[str, str]) -> None:
+    """Put digests of files, by name, in the place of those that they had, if any."""
+    listed = files[0].with_name(runs.DIGESTS)
+    before, names = _read_digests(listed), {file.name for file in files}
+    after = {name: value for name, value in before.items() if name not in names} | dict(digests)
+    if after == before:
+        return
+    lines = [f"{value}  {name}\n" for name, value in sorted(after.items())]
+    with runs.atomic_write(listed) as tmp:
+        tmp.write_text("".join(lines), encoding="utf-8")
+
+
+def _read_digests(listed: Path) -> dict[str, str]:
+    """Return the digests of a folder by the names of the files, none if there are none."""
+    if not listed.is_file():
+        return {}
+    with runs.disk_errors(listed):
+        text = listed.read_text(encoding="utf-8", errors="replace")
+    rows = [line.split("  ", 1) for line in text.splitlines()]
+    return {row[1]: row[0] for row in rows if len(row) == 2}
+
+
+def _digest(file: Path) -> str:
+    with runs.disk_errors(file), file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def is_changed(file: Path) -> bool:
+    """Tell whether a file is another than the one whose digest was kept (`digested`), if any."""
+    kept = _read_digests(file.with_name(runs.DIGESTS)).get(file.name)
+    return kept is not None and file.is_file() and kept != _digest(file)
+
+
+def check_digest(file: Path) -> None:
+    """Raise UserError if a file has changed: a damaged weight or threshold would go unnoticed."""
+    if is_changed(file):
+        purpose = f"if you changed it on purpose, remove {runs.DIGESTS} beside it"
+        raise damaged(file, f"it is not what was written; {purpose}")
+
+
 def read_card(model: Path) -> dict[str, Any]:
     """Read `model.json`; its `classes` are distinct names, and `tta_views` 1 or 8.
 
@@ -40,6 +94,7 @@ def read_card(model: Path) -> dict[str, Any]:
     anything else.
     """
     file = model / runs.MODEL_CARD
+    check_digest(file)
     card = {"tta_views": 1, **runs.read_json(file)}
     classes = card.get("classes")
     if not isinstance(classes, list) or not classes:
@@ -139,6 +194,7 @@ def check_archive(file: Path) -> None:
     """Raise UserError if a zip file is none, is damaged, or unpacks to over `MAX_UNPACKED`."""
     if not runs.require(file).is_file():
         raise damaged(file, "it is no file")
+    check_digest(file)
     try:
         with zipfile.ZipFile(file) as archive:
             size = sum(member.file_size for member in archive.infolist())

@@ -36,7 +36,7 @@ REPORT = "report.html"
 REENCODED = "images"  # folder of copies that are all encoded alike
 # of a model
 KERAS_MODEL, LITERT_MODEL, MODEL_CARD = "model.keras", "model.tflite", "model.json"
-LITERT_DIGEST = f"{LITERT_MODEL}.sha256"
+DIGESTS = "SHA256SUMS"  # of the files that predict, as `sha256sum --check` reads them
 REVIEW, NOVELTY, DRIFT = "review.json", "novelty.npz", "drift.npz"
 HISTORY, PREDICTIONS, METRICS = "history.csv", "predictions.csv", "metrics.json"
 ERRORS = "errors.csv"
@@ -60,7 +60,7 @@ WRITTEN_BY = {
     BENCHMARK: "steel bench",
 }
 STALE_AFTER_TRAINING = (  # describe the weights that were there before; the card finds a model
-    MODEL_CARD, METRICS, PREDICTIONS, REVIEW, NOVELTY, DRIFT, LITERT_MODEL, LITERT_DIGEST, HISTORY,
+    MODEL_CARD, METRICS, PREDICTIONS, REVIEW, NOVELTY, DRIFT, LITERT_MODEL, DIGESTS, HISTORY,
     ERRORS, CAM_SCORES, CAM_CLASSES, CAM_METHODS, DETECTION, EXPORT, BENCHMARK,
 )  # fmt: skip
 STALE_IN_RUN = (  # the same in a folder beside the model's, where 07 to 09 measure it

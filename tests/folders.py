@@ -1,9 +1,13 @@
-"""Small SYNTHETIC folders of images, annotations and masks, and what a layout says of them."""
+"""Folders: of a few SYNTHETIC images, annotations and masks; of models that may be changed."""
 
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+from nbutils import runs
 
 BOX = (
     "<object><name>{}</name><bndbox><xmin>{}</xmin><ymin>{}</ymin>"
@@ -34,6 +38,13 @@ def write_mask(path, *boxes, size=(60, 40), white=255, **options):
 def write_text(path, text, encoding="utf-8"):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding=encoding)
+
+
+def copy_model(model, copy):
+    """Copy a model's folder without its digests, so that its files can be changed."""
+    folder = Path(shutil.copytree(model, copy))
+    (folder / runs.DIGESTS).unlink()
+    return folder
 
 
 def voc(*boxes):

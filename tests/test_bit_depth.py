@@ -2,11 +2,10 @@
 
 import io
 import json
-import shutil
 import struct
 import zlib
-from pathlib import Path
 
+import folders
 import numpy as np
 import pytest
 from PIL import Image, TiffImagePlugin
@@ -175,7 +174,7 @@ def test_a_given_bit_depth_overrules_the_set(camera):
 
 
 def test_a_model_reads_files_as_those_of_its_training(camera, tmp_path, outputs):
-    model = Path(shutil.copytree(runs.find_model(f"{runs.REFERENCE}/mobilenet_v2"), tmp_path / "m"))
+    model = folders.copy_model(runs.find_model(f"{runs.REFERENCE}/mobilenet_v2"), tmp_path / "m")
     one = camera / "bright" / "1.png"
     with pytest.raises(ImageError, match="BIT_DEPTH"):
         load_predictor(model).predict([one.read_bytes()])

@@ -2,10 +2,10 @@
 
 import base64
 import http.client
-import shutil
 import time
 from urllib.parse import urlsplit
 
+import folders
 import numpy as np
 import pandas as pd
 import processes
@@ -35,7 +35,7 @@ def home(tmp_path_factory):
     """A place for runs, with a model of an evil name and an evil class."""
     folder = tmp_path_factory.mktemp("home")
     model = folder / "outputs" / MODEL
-    shutil.copytree(runs.find_model(f"{runs.REFERENCE}/mobilenet_v2"), model)
+    folders.copy_model(runs.find_model(f"{runs.REFERENCE}/mobilenet_v2"), model)
     card = runs.read_json(model / runs.MODEL_CARD)
     card["classes"] = [f"{name} {EVIL}" for name in card["classes"]]
     runs.write_json(card, model / runs.MODEL_CARD)

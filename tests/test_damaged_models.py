@@ -1,11 +1,13 @@
 """Folders of models that are damaged in any way: a sentence each, no traceback, none accepted."""
 
+import hashlib
 import json
 import os
 import shutil
 import zipfile
 from pathlib import Path
 
+import folders
 import numpy as np
 import pytest
 
@@ -15,6 +17,9 @@ from nbutils.inference.predictor import load_predictor
 from nbutils.runs import UserError
 from nbutils.uncertainty import drift
 
+PREDICTING = (
+    runs.KERAS_MODEL, runs.LITERT_MODEL, runs.MODEL_CARD, runs.REVIEW, runs.NOVELTY, runs.DRIFT
+)  # fmt: skip
 SHAPES = {
     "null": "null",
     "number": "1",
@@ -30,8 +35,8 @@ SHAPES = {
 
 @pytest.fixture
 def copy(trained, tmp_path):
-    """A folder of a model, to damage."""
-    return Path(shutil.copytree(trained, tmp_path / "model"))
+    """A folder of a model without digests, to damage."""
+    return folders.copy_model(trained, tmp_path / "model")
 
 
 def change(folder, name, key, value):
@@ -173,20 +178,34 @@ def test_litert_files_that_are_damaged(copy, damage):
     assert_refused(copy)
 
 
-def test_a_litert_file_whose_weights_have_changed(copy):
-    """It would load, and answer wrongly."""
-    file = copy / runs.LITERT_MODEL
+@pytest.mark.parametrize("name", PREDICTING)
+def test_files_that_have_changed_are_refused(trained, tmp_path, name):
+    """Many a changed byte would load, and answer wrongly."""
+    copy = Path(shutil.copytree(trained, tmp_path / "model"))
+    file = copy / name
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
     file.write_bytes(content)
-    with pytest.raises(UserError, match=rf"{file} is damaged .* steel export {copy}"):
+    assert_refused(copy, "keras" if name == runs.KERAS_MODEL else "litert")
+
+
+def test_a_name_of_a_class_that_was_changed_on_purpose(trained, tmp_path):
+    copy = Path(shutil.copytree(trained, tmp_path / "model"))
+    change(copy, runs.MODEL_CARD, "classes", list("abcdef"))
+    with pytest.raises(UserError, match=rf"it is not what was written.* remove {runs.DIGESTS}"):
         load_predictor(copy)
-    (copy / runs.LITERT_DIGEST).unlink()  # as in a model that was exported before there were any
-    assert load_predictor(copy).size == 32
+    (copy / runs.DIGESTS).unlink()
+    assert load_predictor(copy).classes == list("abcdef")
+
+
+def test_digests_are_those_of_sha256sum(trained):
+    listed = [line.split("  ") for line in (trained / runs.DIGESTS).read_text().splitlines()]
+    assert sorted(name for _, name in listed) == sorted(PREDICTING)
+    for digest, name in listed:
+        assert hashlib.sha256((trained / name).read_bytes()).hexdigest() == digest
 
 
 def test_a_litert_file_that_is_none_or_names_nothing_readable(copy):
-    (copy / runs.LITERT_DIGEST).unlink()
     file = copy / runs.LITERT_MODEL
     content = file.read_bytes()
     name = content.index(b"serving_default")
@@ -198,18 +217,21 @@ def test_a_litert_file_that_is_none_or_names_nothing_readable(copy):
         load_predictor(copy)
 
 
-def test_an_export_that_is_interrupted_leaves_a_model_that_loads(copy, monkeypatch):
-    predictor, write = load_predictor(copy, "keras"), runs.atomic_write
+def test_an_export_that_is_interrupted_leaves_a_model_that_loads(trained, tmp_path, monkeypatch):
+    copy = Path(shutil.copytree(trained, tmp_path / "model"))
+    predictor, write, done = load_predictor(copy, "keras"), runs.atomic_write, []
 
     def interrupted(path):
-        if path.name == runs.LITERT_DIGEST:
+        done.append(path.name)
+        if done.count(runs.DIGESTS) == 2:
             raise KeyboardInterrupt
         return write(path)
 
-    (copy / runs.LITERT_DIGEST).write_text("of another file")
     monkeypatch.setattr(runs, "atomic_write", interrupted)
     with pytest.raises(KeyboardInterrupt):
         export.to_litert(predictor, copy / runs.LITERT_MODEL)
+    assert done[1] == runs.LITERT_MODEL
+    assert runs.LITERT_MODEL not in (copy / runs.DIGESTS).read_text()
     assert load_predictor(copy, "litert").size == 32
 
 

@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+import folders
 import numpy as np
 import pandas as pd
 import pytest
@@ -145,7 +146,7 @@ def test_what_a_new_model_makes_stale_goes_before_it_is_written(whole, tmp_path,
 @pytest.fixture(scope="module")
 def inspected(trained, stand_in, tmp_path_factory):
     """An inspection of 72 images: their folder, the model, the inspection's folder, its rows."""
-    model = Path(shutil.copytree(trained, tmp_path_factory.mktemp("run") / "model"))
+    model = folders.copy_model(trained, tmp_path_factory.mktemp("run") / "model")
     folder = tmp_path_factory.mktemp("inspected") / "inspection"
     rows = batch.inspect([str(stand_in)], folder, model, processes=1).read_bytes()
     return str(stand_in), model, folder, rows.splitlines(keepends=True)

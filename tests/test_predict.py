@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+import folders
 import numpy as np
 import pytest
 
@@ -24,7 +25,7 @@ def predictor(trained):
 @pytest.fixture
 def copy(trained, tmp_path):
     """A copy of the trained model's folder, to damage."""
-    return Path(shutil.copytree(trained, tmp_path / "model"))
+    return folders.copy_model(trained, tmp_path / "model")
 
 
 def test_training_path_and_upload_path_agree(predictor, split):

@@ -2,9 +2,9 @@
 
 import csv
 import json
-import shutil
 from pathlib import Path
 
+import folders
 import numpy as np
 import pytest
 from PIL import Image
@@ -40,8 +40,7 @@ def folder(tmp_path):
 @pytest.fixture
 def unscaled(tmp_path):
     """A model that does not know the size of its training images."""
-    copy = tmp_path / "unscaled"
-    shutil.copytree(runs.find_model(MODEL), copy)
+    copy = folders.copy_model(runs.find_model(MODEL), tmp_path / "unscaled")
     card = runs.read_json(copy / runs.MODEL_CARD)
     (copy / runs.MODEL_CARD).write_text(json.dumps(card | {"image_size": None}))
     return copy

@@ -1,9 +1,9 @@
 """Calibration, prediction sets, novelty and review, on numbers whose right results are known."""
 
-import shutil
 from dataclasses import replace
 from fractions import Fraction
 
+import folders
 import numpy as np
 import pytest
 
@@ -294,7 +294,7 @@ def test_a_blank_picture_is_reviewed_however_sure_the_network(policy):
 
 
 def test_quality_is_read_as_it_was_written(trained, tmp_path):
-    model = shutil.copytree(trained, tmp_path / "model")
+    model = folders.copy_model(trained, tmp_path / "model")
     settings = runs.read_json(model / runs.REVIEW)
     ranges = {"brightness": [10.0, 200.0], "contrast": [3.0, 90.0], "sharpness": [0.01, 0.5]}
     runs.write_json(settings | {"quality": ranges}, model / runs.REVIEW)

@@ -1,6 +1,5 @@
 """Keras models as predictors, and as files for the LiteRT runtime."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -11,8 +10,9 @@ import numpy as np
 import pandas as pd
 
 from nbutils import disk, runs
+from nbutils.artefacts import digested
 from nbutils.data import datasets, splits
-from nbutils.inference.litert import LiteRTNetwork, digest_file
+from nbutils.inference.litert import LiteRTNetwork
 from nbutils.inference.predictor import BACKENDS, Predictor, load_predictor
 from nbutils.models import defect_head, networks
 from nbutils.models.layers import PowerNormalization
@@ -51,8 +51,7 @@ def write_litert(model: keras.Model, file: Path) -> None:
     """Write a model of one input and one output as a `.tflite` file in float32.
 
     The converter is given the traced function: Keras' own export would trace it three times, which
-    takes more than twice as long. The SHA-256 of the file, by which `LiteRTNetwork` knows damage,
-    is written beside it, and after it: a writer that is interrupted leaves a file without one.
+    takes more than twice as long. `LiteRTNetwork` knows damage by the SHA-256 that is kept.
     """
     [image] = model.inputs
     signature = tf.TensorSpec(image.shape, tf.float32, name="image")
@@ -68,12 +67,8 @@ def write_litert(model: keras.Model, file: Path) -> None:
         content = converter.convert()
     finally:
         logger.setLevel(level)
-    digest = digest_file(file)
-    digest.unlink(missing_ok=True)
-    with runs.atomic_write(file) as tmp:
+    with digested(file), runs.atomic_write(file) as tmp:
         tmp.write_bytes(content)
-    with runs.atomic_write(digest) as tmp:
-        tmp.write_text(f"{hashlib.sha256(content).hexdigest()}  {file.name}\n", encoding="utf-8")
 
 
 def export(model: Path) -> pd.DataFrame:

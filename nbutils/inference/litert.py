@@ -1,6 +1,5 @@
 """Networks in LiteRT's format, run by a small runtime several times faster than by Keras."""
 
-import hashlib
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +10,7 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
 from nbutils import runs
+from nbutils.artefacts import is_changed
 from nbutils.runs import UserError
 from nbutils.runtime import suppress_stderr, usable_cores
 
@@ -22,11 +22,14 @@ class LiteRTNetwork:
     made when they are first needed. Threads may share it.
 
     Raises UserError where the file is damaged: it cannot be loaded, or has another SHA-256 than was
-    written beside it (`digest_file`), for a changed weight would go unnoticed.
+    written for it (`artefacts.digested`).
     """
 
     def __init__(self, file: Path):
-        _check_digest(file)
+        if not file.is_file():
+            raise _unfit(file, "is no file")
+        if is_changed(file):
+            raise _unfit(file, "is damaged (it is not what was written)")
         self._single = _Interpreter(file, usable_cores())
         self._own = local()  # the interpreter of each thread of the pool
         self._pool = ThreadPoolExecutor(
@@ -49,24 +52,6 @@ class LiteRTNetwork:
 
     def _run(self, batch: np.ndarray) -> np.ndarray:
         return self._own.interpreter.run(batch)
-
-
-def digest_file(file: Path) -> Path:
-    """Return where the SHA-256 of a `.tflite` file is kept, as `sha256sum --check` reads it."""
-    return file.with_name(f"{file.name}.sha256")
-
-
-def _check_digest(file: Path) -> None:
-    """Raise UserError if a file is not the one whose digest was kept; without one, all pass."""
-    kept = digest_file(file)
-    if not file.is_file():
-        raise _unfit(file, "is no file")
-    if not kept.is_file():
-        return
-    with runs.disk_errors(file), file.open("rb") as content:
-        digest = hashlib.file_digest(content, "sha256").hexdigest()
-    if kept.read_bytes().split()[:1] != [digest.encode()]:
-        raise _unfit(file, f"is damaged (not what {kept.name} beside it was written for)")
 
 
 def _unfit(file: Path, reason: str) -> UserError:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from nbutils import disk, runs
-from nbutils.artefacts import TTA_VIEWS
+from nbutils.artefacts import TTA_VIEWS, digested
 from nbutils.data.cells import Samples
 from nbutils.models import batches, defect_head, resuming
 from nbutils.models.defect_head import DefectTrainer
@@ -266,13 +266,14 @@ def save_model(model: keras.Model, card: dict, folder: Path) -> None:
     disk.lock(folder)
     bare = keras.Model(model.inputs, model.outputs, name=model.name)
     runs.discard_stale(folder)
-    with runs.atomic_write(folder / runs.KERAS_MODEL) as tmp:
+    with digested(folder / runs.KERAS_MODEL), runs.atomic_write(folder / runs.KERAS_MODEL) as tmp:
         bare.save(tmp)
     if (folder / STATE / runs.HISTORY).exists():
         with runs.atomic_write(folder / runs.HISTORY) as tmp:
             shutil.copyfile(folder / STATE / runs.HISTORY, tmp)
     facts = {"parameters": model.count_params(), "versions": versions()}
-    runs.write_json(card | facts, folder / runs.MODEL_CARD)
+    with digested(folder / runs.MODEL_CARD):
+        runs.write_json(card | facts, folder / runs.MODEL_CARD)
     shutil.rmtree(folder / STATE, ignore_errors=True)
     disk.unlock(folder)
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from nbutils import runs
-from nbutils.artefacts import damaged, read_arrays
+from nbutils.artefacts import damaged, digested, read_arrays
 from nbutils.uncertainty.calibration import EPSILON
 from nbutils.uncertainty.novelty import N_FOLDS
 
@@ -45,7 +45,8 @@ class ReferenceStatistics:
 
     def save(self, model: Path) -> None:
         """Write `drift.npz` into a model's folder."""
-        with runs.atomic_write(model / runs.DRIFT) as tmp:
+        file = model / runs.DRIFT
+        with digested(file), runs.atomic_write(file) as tmp:
             np.savez_compressed(tmp, **vars(self))
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nbutils import runs
-from nbutils.artefacts import damaged, read_arrays, read_number
+from nbutils.artefacts import check_digest, damaged, digested, read_arrays, read_number
 from nbutils.data.images import image_statistics
 from nbutils.runs import UserError
 from nbutils.uncertainty.calibration import (
@@ -145,9 +145,10 @@ class ReviewPolicy:
             field.name: getattr(self.gaussians, field.name).astype(np.float16)
             for field in fields(ClassGaussians)
         }
-        with runs.atomic_write(model / runs.NOVELTY) as tmp:
-            np.savez_compressed(tmp, **halves)
-        runs.write_json(asdict(self.thresholds), model / runs.REVIEW)
+        with digested(model / runs.NOVELTY, model / runs.REVIEW):
+            with runs.atomic_write(model / runs.NOVELTY) as tmp:
+                np.savez_compressed(tmp, **halves)
+            runs.write_json(asdict(self.thresholds), model / runs.REVIEW)
 
     def _reasons(self, confidence: float, novelty: float) -> tuple[str, ...]:
         if not np.isfinite([confidence, novelty]).all():
@@ -168,6 +169,7 @@ def load_policy(model: Path) -> ReviewPolicy | None:
     file = model / runs.REVIEW
     if not file.exists():
         return None
+    check_digest(file)
     settings = {"distance_weight": 0.0, **runs.read_json(file)}
     conformal = settings.get("conformal")
     if not isinstance(conformal, dict) or DEFAULT_COVERAGE not in conformal:
