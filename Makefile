@@ -39,7 +39,7 @@ robustness: setup
 open_set: setup
 	$(STEEL) run $(IN_RUN) --only 01
 	for class in $(CLASSES); do \
-	  $(STEEL) run $(IN_RUN) --only 02 $(RECIPE) -p EPOCHS 4 -p HEAD_EPOCHS 0 -p NAME without_$$class \
+	  $(STEEL) run $(IN_RUN) --only 02 $(RECIPE) -p EPOCHS 8 -p HEAD_EPOCHS 0 -p NAME without_$$class \
 	    -p HELD_OUT_CLASS $$class || exit 1; \
 	done
 	$(STEEL) run $(IN_RUN) --only 08 -p HELD_OUT_MODELS $(HELD_OUT_MODELS) $(ARGS)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from nbutils import runs
-from nbutils.data import corruptions, datasets, splits, synthetic
+from nbutils.data import corruptions, datasets, outliers, splits, synthetic
 
 LONGEST = "test_notebooks.py"
 
@@ -89,17 +89,18 @@ def fit_policy(predictor, split, folder):
     curve = review.expected_cost(calibrated, validation_y, costs)
     probabilities, embeddings, _ = predictor.forward(images, tta_views=1)
     distances = novelty.held_out_distances(embeddings, y)
+    no_steel = predictor.forward(outliers.draw_outliers(50, predictor.size, seed=0)).embeddings
+    drawn = novelty.fit_gaussians(no_steel, np.zeros(len(no_steel), int))
+    relative = novelty.relative_distances(distances, drawn.distances(embeddings))
     thresholds = review.Thresholds(
         temperature,
         conformal.conformal_thresholds(calibrated, validation_y),
         review.optimal_threshold(curve),
-        float(np.quantile(distances.min(axis=1), 1 - costs.false_alarm_rate)),
+        float(np.quantile(relative, 1 - costs.false_alarm_rate)),
     )
-    review.ReviewPolicy(thresholds, novelty.fit_gaussians(embeddings, y)).save(folder)
+    review.ReviewPolicy(thresholds, novelty.fit_gaussians(embeddings, y), drawn).save(folder)
     statistics = np.array([image_statistics(image) for image in images])
-    drift.fit_reference(
-        statistics, embeddings, distances.min(axis=1), y, predictor.classes, seed=0
-    ).save(folder)
+    drift.fit_reference(statistics, embeddings, relative, y, predictor.classes, seed=0).save(folder)
 
 
 @pytest.fixture

@@ -37,7 +37,9 @@ def predictor():
     predictor = Predictor(by_brightness, classes, "by brightness", 40)
     embeddings = predictor.forward(images).embeddings
     thresholds = Thresholds(1.0, {"95": 0.0}, 0.0, np.inf)
-    predictor.policy = ReviewPolicy(thresholds, novelty.fit_gaussians(embeddings, y))
+    predictor.policy = ReviewPolicy(
+        thresholds, novelty.fit_gaussians(embeddings, y), novelty.fit_gaussians(-embeddings, 0 * y)
+    )
     return predictor
 
 
@@ -48,7 +50,7 @@ def reference(predictor):
     return drift.fit_reference(
         np.array([image_statistics(image) for image in images]),
         embeddings,
-        novelty.held_out_distances(embeddings, y).min(axis=1),
+        predictor.policy.novelty(novelty.held_out_distances(embeddings, y), embeddings),
         y,
         predictor.classes,
         seed=0,

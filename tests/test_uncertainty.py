@@ -46,7 +46,7 @@ def test_the_temperature_undoes_overconfidence():
 def test_distances_to_the_classes_are_weighed_with_the_network():
     doubtful, distances = np.array([[0.6, 0.4, 0.0]]), np.array([[2.0, 1.0, 1.0]])
     weighed = calibration.weigh_by_distance(doubtful, distances, 1.0)
-    expected = np.array([0.6 * np.exp(-1), 0.4, 0.0])
+    expected = np.array([0.6 / 2, 0.4, 0.0])
     assert weighed[0] == pytest.approx(expected / expected.sum(), abs=1e-9)
     assert calibration.weigh_by_distance(doubtful, distances, 0.0) == pytest.approx(doubtful)
 
@@ -162,6 +162,13 @@ def test_distances_are_one_for_known_and_more_for_novel_embeddings():
     assert gaussians.distances(np.full((1, 4), 10.0))[0] > 5
 
 
+def test_of_images_as_far_from_a_class_those_near_to_drawings_are_more_novel(policy):
+    towards, away = policy.assess(np.full((2, 2), 0.5), np.float32([[-3], [3]])).novelty
+    assert towards == pytest.approx(9 / 2) and away == pytest.approx(9 / 8)
+    drawn = policy.assess(np.full((1, 2), 0.5), np.float32([[-5]])).novelty
+    assert np.isfinite(drawn).all() and drawn > 1e6
+
+
 def test_held_out_distances_are_not_those_to_an_image_itself():
     embeddings, y = RNG.normal(size=(60, 8)), np.repeat([0, 1], 30)
     fitted = novelty.fit_gaussians(embeddings, y).distances(embeddings)
@@ -187,13 +194,15 @@ def test_a_class_of_one_scene_is_held_out_image_by_image():
 
 @pytest.fixture
 def policy():
-    """A policy for two classes whose embeddings lie at 0 and 10."""
+    """A policy for two classes whose embeddings lie at 0 and 10, and drawings at -5."""
     gaussians = ClassGaussians(np.float32([[0], [10]]), np.float32([[[1]], [[1]]]))
-    return ReviewPolicy(Thresholds(1.0, {"90": 0.4, "95": 0.2, "99": 0.0}, 0.75, 2.0), gaussians)
+    drawn = ClassGaussians(np.float32([[-5]]), np.float32([[[1]]]))
+    thresholds = Thresholds(1.0, {"90": 0.4, "95": 0.2, "99": 0.0}, 0.75, 1.0)
+    return ReviewPolicy(thresholds, gaussians, drawn)
 
 
 def test_an_answer_is_sure_where_network_and_distance_agree(policy):
-    weighing = replace(policy, thresholds=replace(policy.thresholds, distance_weight=0.2))
+    weighing = replace(policy, thresholds=replace(policy.thresholds, distance_weight=2))
     near_first, near_second = np.float32([[0], [10]])
     surer = weighing.assess(np.array([[0.8, 0.2]]), near_first[np.newaxis]).probabilities
     torn = weighing.assess(np.array([[0.8, 0.2]]), near_second[np.newaxis]).probabilities
@@ -204,12 +213,12 @@ def test_an_answer_is_sure_where_network_and_distance_agree(policy):
 def test_reasons_are_given_in_words(policy):
     probabilities = np.array([[0.9, 0.1], [0.7, 0.3], [0.1, 0.9], [0.5, 0.5]])
     assessed = policy.assess(probabilities, np.float32([[0], [10], [5], [3]]))
-    assert assessed.novelty.tolist() == [0, 0, 5, 3]
+    assert assessed.novelty.tolist() == [0, 0, 2.5, 1.125]
     expected = [[True, False], [True, True], [False, True], [True, True]]
     assert assessed.prediction_sets.tolist() == expected
     assert [len(each) for each in assessed.reasons] == [0, 1, 1, 2]
     assert assessed.reasons[1] == ("confidence 70.0% is below 75.0%",)
-    assert assessed.reasons[2] == ("unlike the training images: novelty 5.00, limit 2.00",)
+    assert assessed.reasons[2] == ("unlike the training images: novelty 2.50, limit 1.00",)
 
 
 def test_where_the_surest_answers_are_wrong_none_is_accepted(policy):
@@ -238,6 +247,7 @@ def test_a_policy_is_read_as_it_was_written(policy, tmp_path):
     loaded = review.load_policy(tmp_path)
     assert loaded.thresholds == policy.thresholds
     assert np.array_equal(loaded.gaussians.centers, policy.gaussians.centers)
+    assert np.array_equal(loaded.drawn.centers, policy.drawn.centers)
 
 
 @pytest.mark.parametrize(

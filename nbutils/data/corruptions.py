@@ -75,7 +75,7 @@ def with_corrupted_copies(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return images as they are, then copies as a camera may corrupt them, and their classes.
 
-    Of the families that training draws, these copies have those of cameras, `TRAINING`, alone:
+    Of the families that training draws, these copies have those of cameras and bending (`LIKELY`):
     what a model may expect to see, and what its review policy is fitted to.
 
     Parameters
@@ -91,7 +91,7 @@ def with_corrupted_copies(
     """
     copies = copies if strength else 0
     seeds = np.random.default_rng(seed).integers(2**32, size=(copies, len(images)))
-    sets = [images, *(random_corruption(images, row, strength, TRAINING) for row in seeds)]
+    sets = [images, *(random_corruption(images, row, strength, LIKELY) for row in seeds)]
     return np.concatenate(sets), np.tile(y, len(sets))
 
 
@@ -253,3 +253,4 @@ TRAINING = {
 HELD_OUT = {"glare": _glare, "dust": _dust, "jitter": _jitter, "quantization": _quantization}
 FAMILIES = TRAINING | HELD_OUT  # that robustness is measured on
 AUGMENTATION = {"elastic": _elastic, "overlay": _overlay}  # of training alone: no camera does this
+LIKELY = (*TRAINING, "elastic")  # what images may come as: bent a little, but not overlaid

@@ -16,7 +16,7 @@ from nbutils.runtime import keras
 from nbutils.uncertainty.novelty import fit_gaussians
 
 N_NEIGHBORS = 5
-NOVELTY = "Mahalanobis of middle features"  # as predictions carry it
+NOVELTY = "Mahalanobis, relative to drawings"  # as predictions carry it
 RISK = "risk"  # of a prediction, by which reviews are ordered: novelty and confidence together
 SIDE = 200  # pixels, of the crops
 SEVERITY = 5  # severity of the corrupted images
@@ -50,6 +50,7 @@ def novelty_scores(
     clean = fit_gaussians(known.embeddings, known.probabilities.argmax(axis=1))
     background = fit_gaussians(known.embeddings, np.zeros(len(training_images), int))
     distances = clean.distances(seen.embeddings)
+    to_classes = predictor.policy.gaussians.class_distances(seen.embeddings)
     return {
         "maximum softmax": 1 - seen.probabilities.max(axis=1),
         "energy": -np.logaddexp.reduce(features @ kernel + bias, axis=1),
@@ -57,7 +58,8 @@ def novelty_scores(
         "neighbours of middle features": _neighbor_distances(known.embeddings, seen.embeddings),
         "Mahalanobis, clean images": distances,
         "relative Mahalanobis": distances - background.distances(seen.embeddings),
-        NOVELTY: predictor.policy.gaussians.distances(seen.embeddings),
+        "Mahalanobis, corrupted as well": to_classes.min(axis=1),
+        NOVELTY: predictor.policy.novelty(to_classes, seen.embeddings),
         RISK: np.array([each.risk for each in predictor.to_predictions(seen, images)]),
     }
 

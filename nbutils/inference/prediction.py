@@ -21,7 +21,7 @@ class Prediction:
     """What a model predicts for one image."""
 
     probabilities: dict[str, float]  # by class name, sum 1
-    novelty: float = np.nan  # about 1 for images like those of training; higher is less like them
+    novelty: float = np.nan  # mostly below 1 for images like those of training; higher for others
     prediction_set: tuple[str, ...] = ()  # has the true class 95 times in 100; none if empty
     reasons: tuple[str, ...] = NO_POLICY  # why a person should review it, strongest first
     risk: float = 1.0  # estimated probability that accepting it is a mistake

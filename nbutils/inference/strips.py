@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from nbutils.inference.predictor import Predictor
 
 MAX_UNLIKE = 0.05  # share of the windows that may be unlike those of training, by chance
-MAX_PEAK = 0.5  # of the map of an image without a defect
+MAX_PEAK = 0.1  # of the map of an image that is accepted as one without a defect
 
 
 def predict(predictor: "Predictor", gray: np.ndarray) -> tuple[Prediction, np.ndarray]:

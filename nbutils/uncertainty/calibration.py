@@ -38,8 +38,10 @@ def weigh_by_distance(
 ) -> np.ndarray:
     """Lower the probability of classes whose training images are far from an image.
 
-    The weight times the distance is taken off each logit. Network and distances, two opinions on
-    the class, are thus multiplied (products of experts: Hinton, Neural Computation 2002).
+    Each probability is divided by a power of the distance to its class. Network and distances, two
+    opinions on the class, are thus multiplied (products of experts: Hinton, Neural Computation
+    2002). By a power, and not by a normal density: of an image far from all classes, the distances
+    say little.
 
     Parameters
     ----------
@@ -48,13 +50,14 @@ def weigh_by_distance(
     distances
         To each class, as `ClassGaussians.class_distances` returns them, of the same shape.
     weight
-        0 or more; 0 leaves the probabilities as they are.
+        The exponent, 0 or more; 0 leaves the probabilities as they are.
 
     Returns
     -------
     float array of the same shape, rows of sum 1.
     """
-    return _softmax(np.log(np.maximum(probabilities, EPSILON)) - weight * distances)
+    logits = np.log(np.maximum(probabilities, EPSILON))
+    return _softmax(logits - weight * np.log(np.maximum(distances, EPSILON)))
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:

@@ -1,4 +1,7 @@
-"""Is an image like those of training? Mahalanobis distances in the middle of the network."""
+"""Is an image like those of training? Mahalanobis distances in the middle of the network.
+
+The distance to the nearest class is held against that to drawn images of no class.
+"""
 
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -7,6 +10,8 @@ import numpy as np
 from threadpoolctl import ThreadpoolController
 
 N_FOLDS = 5  # that the threshold of novelty is measured by
+N_DRAWN = 600  # images of no class, that the distance to them is measured by
+LEAST = 1e-6  # distance
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,28 @@ class ClassGaussians:
     @cached_property
     def _whitened_centers(self) -> np.ndarray:
         return np.hstack([c @ w for c, w in zip(self.centers, self.whitening, strict=True)])
+
+
+def relative_distances(to_classes: np.ndarray, to_drawn: np.ndarray) -> np.ndarray:
+    """Return the novelty of images: how far the nearest class is, and how near what is no class.
+
+    It is the distance to the nearest class, times its ratio to the distance to drawn images of no
+    class: what resembles these is novel from a smaller distance on. After the relative Mahalanobis
+    distance of Ren et al., 2021 (arXiv:2106.09022), whose background is all training images.
+
+    Parameters
+    ----------
+    to_classes
+        As `ClassGaussians.class_distances` returns them, (images, classes).
+    to_drawn
+        As `ClassGaussians.distances` of a fit to drawn images, (images,).
+
+    Returns
+    -------
+    float array (images,); below 1 for most images like those of training.
+    """
+    nearest = to_classes.min(axis=1)
+    return nearest * nearest / np.maximum(to_drawn, LEAST)
 
 
 def fit_gaussians(embeddings: np.ndarray, y: np.ndarray) -> ClassGaussians:

@@ -1,7 +1,7 @@
 """Accept a prediction, or have a person review it: thresholds, reasons in words, and costs."""
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,12 +19,15 @@ from nbutils.uncertainty.calibration import (
 )
 from nbutils.uncertainty.conformal import DEFAULT_COVERAGE, prediction_sets
 from nbutils.uncertainty.drift import IMAGE_STATISTICS
-from nbutils.uncertainty.novelty import ClassGaussians
+from nbutils.uncertainty.novelty import ClassGaussians, relative_distances
 from nbutils.uncertainty.stretches import DEGRADED
 
 if TYPE_CHECKING:
     import pandas as pd
 
+DRAWN = "drawn_"
+OF_CLASSES = {"centers": "cd", "whitening": "cdd"}  # arrays of `novelty.npz`, and their axes
+OF_DRAWN = {f"{DRAWN}centers": "1d", f"{DRAWN}whitening": "1dd"}
 ACCEPT_NONE = 1.01  # threshold of confidence that no answer reaches
 LARGE = 1e9  # beyond any threshold
 BEYOND = 0.002  # share of the training images that count as degraded, at each end
@@ -82,10 +85,11 @@ class Assessment:
 
 @dataclass(frozen=True)
 class ReviewPolicy:
-    """Thresholds, and the training images that novelty is measured from."""
+    """Thresholds, and the images that novelty is measured from."""
 
     thresholds: Thresholds
-    gaussians: ClassGaussians
+    gaussians: ClassGaussians  # of training images
+    drawn: ClassGaussians  # one, of drawn images of no class
 
     def assess(
         self,
@@ -100,7 +104,7 @@ class ReviewPolicy:
         """
         weighed, distances = self.weigh(probabilities, embeddings)
         calibrated = temperature_scale(weighed, self.thresholds.temperature)
-        novelty = distances.min(axis=1)
+        novelty = self.novelty(distances, embeddings)
         sets = prediction_sets(calibrated, self.thresholds.conformal[DEFAULT_COVERAGE])
         confidence = calibrated.max(axis=1)
         is_novel = ~(novelty <= self.thresholds.novelty)
@@ -126,6 +130,10 @@ class ReviewPolicy:
         weight = self.thresholds.distance_weight
         return weigh_by_distance(probabilities, distances, weight), distances
 
+    def novelty(self, distances: np.ndarray, embeddings: np.ndarray) -> np.ndarray:
+        """Return the novelty of images by their distances to the classes (`weigh`): (images,)."""
+        return relative_distances(distances, self.drawn.distances(embeddings))
+
     def _describe_quality(self, image: np.ndarray) -> tuple[str, ...]:
         """Say what is wrong with a picture, uint8 (size, size, 1); empty if nothing."""
         measured = dict(zip(IMAGE_STATISTICS, image_statistics(image), strict=True))
@@ -142,8 +150,9 @@ class ReviewPolicy:
     def save(self, model: Path) -> None:
         """Write `review.json` and, in half precision, `novelty.npz` into a model's folder."""
         halves = {
-            field.name: getattr(self.gaussians, field.name).astype(np.float16)
-            for field in fields(ClassGaussians)
+            name: getattr(gaussians, name.removeprefix(DRAWN)).astype(np.float16)
+            for gaussians, names in ((self.gaussians, OF_CLASSES), (self.drawn, OF_DRAWN))
+            for name in names
         }
         with digested(model / runs.NOVELTY, model / runs.REVIEW):
             with runs.atomic_write(model / runs.NOVELTY) as tmp:
@@ -182,11 +191,12 @@ def load_policy(model: Path) -> ReviewPolicy | None:
         _read_quality(settings.get("quality", {}), file),
         read_number(settings, "distance_weight", 0, MAX_DISTANCE_WEIGHT, file),
     )
-    arrays = read_arrays(model / runs.NOVELTY, {"centers": "cd", "whitening": "cdd"})
-    gaussians = ClassGaussians(
-        *(arrays[field.name].astype(np.float32) for field in fields(ClassGaussians))
+    arrays = read_arrays(model / runs.NOVELTY, OF_CLASSES | OF_DRAWN)
+    floats = {name: array.astype(np.float32) for name, array in arrays.items()}
+    of_classes, of_drawn = (
+        ClassGaussians(*(floats[name] for name in names)) for names in (OF_CLASSES, OF_DRAWN)
     )
-    return ReviewPolicy(thresholds, gaussians)
+    return ReviewPolicy(thresholds, of_classes, of_drawn)
 
 
 def quality_ranges(statistics: np.ndarray) -> dict[str, list[float]]:
