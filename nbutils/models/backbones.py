@@ -49,22 +49,30 @@ def apply_backbone(name: str, images, alpha: float, weights: str | None = "image
     Raises
     ------
     UserError
-        If there is no such backbone, or its weights are not at hand and cannot be downloaded; for
-        the network that ships, the weights that it was trained to are taken instead.
+        If there is no such backbone, or its weights are not at hand and cannot be downloaded
+        (MissingWeights).
     """
     key = _key(name)
     if key == _key(LITE0):
         return _lite0(images, weights)
     constructor = _constructor(name)
     options = {"alpha": alpha} if key in ("mobilenet", "mobilenetv2") else {}
-    try:
-        built = _build(constructor, images, weights, options)
-    except MissingWeights as error:
-        if (key, alpha) != SHIPPED:
-            raise
-        print(f"{error}; so the backbone of the model that ships is taken")
-        built = _build(constructor, images, None, options)
-        _load_shipped_weights(built)
+    return _build(constructor, images, weights, options).output
+
+
+def ships(name: str, alpha: float) -> bool:
+    """Tell whether a backbone is that of the model that ships, which `apply_shipped` applies."""
+    return (_key(name), alpha) == SHIPPED
+
+
+def apply_shipped(images):
+    """Apply the backbone of the model that ships, with the weights that it was trained to.
+
+    Images are as of `apply_backbone`; their channels are those of `FlatField`, as in its training.
+    """
+    name, alpha = SHIPPED
+    built = _build(_constructor(name), images, None, {"alpha": alpha})
+    _load_shipped_weights(built)
     return built.output
 
 

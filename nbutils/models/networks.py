@@ -107,6 +107,13 @@ def custom_cnn(classes: int, seed: int, size: int = SIZES[CUSTOM_CNN]) -> keras.
     return keras.Model(image, probabilities, name="custom_cnn")
 
 
+def three_channels(gray, flat_field: bool):
+    """Return tensors (batch, size, size, 3) of gray ones, (batch, size, size, 1), in [0, 255]."""
+    if flat_field:
+        return FlatField(name="three_channels")(gray)
+    return layers.Concatenate(name="three_channels")([gray] * 3)
+
+
 def pretrained(
     name: str,
     classes: int,
@@ -127,7 +134,8 @@ def pretrained(
     classes
         How many there are.
     flat_field
-        Whether the three channels are those of `FlatField`; else they are equal.
+        Whether the three channels are those of `FlatField`; else they are equal. Where the ImageNet
+        weights of the network that ships are not to be had, its own are taken, and its channels.
     seed
         Of augmentation, dropout and the head.
     size
@@ -140,12 +148,14 @@ def pretrained(
     things, and mean and deviation of finer ones, which know texture.
     """
     image = keras.Input((size, size, 1), name="image")
-    x = RandomSymmetry(seed=seed, name="augmentation")(image)
-    if flat_field:
-        x = FlatField(name="three_channels")(x)
-    else:
-        x = layers.Concatenate(name="three_channels")([x, x, x])
-    maps = backbones.apply_backbone(name, x, alpha, weights)
+    gray = RandomSymmetry(seed=seed, name="augmentation")(image)
+    try:
+        maps = backbones.apply_backbone(name, three_channels(gray, flat_field), alpha, weights)
+    except backbones.MissingWeights as error:
+        if not backbones.ships(name, alpha):
+            raise
+        print(f"{error}; so the backbone of the model that ships is taken, with its FLAT_FIELD")
+        maps = backbones.apply_shipped(three_channels(gray, flat_field=True))
     pooled = [layers.GlobalAveragePooling2D(name="pool")(maps)]
     for layer in pyramid(keras.Model(image, maps)):
         if side(layer) > maps.shape[1]:
