@@ -58,17 +58,35 @@ def test_images_without_steel(gray):
     assert all((image != gray).any() for image in corrupted)
 
 
+@pytest.mark.parametrize(
+    ("scores", "wrong", "aurc", "reviewed"),
+    [
+        ([1, 2, 3, 4], [0, 0, 0, 1], (0 + 0 + 0 + 1 / 4) / 4, 0.25),
+        ([4, 3, 2, 1], [0, 0, 0, 1], (1 + 1 / 2 + 1 / 3 + 1 / 4) / 4, 1.0),
+        ([1, 1, 1, 1], [0, 0, 0, 1], 1 / 4, 1.0),
+        ([1, 2, 2, 3], [0, 0, 1, 1], (0 + 1 / 3 + 1 / 3 + 2 / 4) / 4, 0.75),
+        ([2, 1, 3, 4], [0, 0, 0, 0], 0.0, 0.0),
+    ],
+)
+def test_answers_are_accepted_from_the_lowest_score_on(scores, wrong, aurc, reviewed):
+    metrics = open_set.selective_metrics(np.array(scores, float), np.array(wrong, bool))
+    assert metrics["reviewed"] == reviewed
+    assert metrics["aurc"] == pytest.approx(aurc)
+
+
 def test_a_held_out_class_is_scored_in_every_way(trained, split):
     predictor = load_predictor(trained, "keras")
     with pytest.raises(UserError, match="without 0 classes: name models"):
-        open_set.leave_one_class_out(predictor, split)
+        open_set.leave_one_class_out(predictor, split, seed=0)
     with_novel = split.assign(label=split["label"].replace("patches", "dent"))
     predictor.policy, policy = None, predictor.policy
     with pytest.raises(UserError, match="has no thresholds"):
-        open_set.leave_one_class_out(predictor, with_novel)
+        open_set.leave_one_class_out(predictor, with_novel, seed=0)
     predictor.policy = policy
-    table = open_set.leave_one_class_out(predictor, with_novel)
-    assert table["score"].tolist()[-2:] == [open_set.NOVELTY, open_set.RISK]
+    table = open_set.leave_one_class_out(predictor, with_novel, seed=0)
+    assert table["score"].tolist()[-3:] == [open_set.NOVELTY, open_set.RISK, open_set.ALL_SCORES]
+    assert table[["auroc", "fpr95", "aurc", "reviewed"]].to_numpy().min() >= 0
+    assert table[["auroc", "fpr95", "aurc", "reviewed"]].to_numpy().max() <= 1
     assert table["held_out_class"].tolist() == ["dent"] * len(table)
 
 

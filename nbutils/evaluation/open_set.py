@@ -6,18 +6,24 @@ import numpy as np
 import pandas as pd
 import skimage.data
 from PIL import Image, ImageDraw
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score, roc_curve
 from sklearn.neighbors import NearestNeighbors
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from nbutils.data import corruptions, datasets
+from nbutils.data.outliers import draw_outliers
 from nbutils.inference.predictor import Predictor
 from nbutils.runs import UserError
 from nbutils.runtime import keras
 from nbutils.uncertainty.novelty import fit_gaussians
 
 N_NEIGHBORS = 5
-NOVELTY = "Mahalanobis, relative to drawings"  # as predictions carry it
+NOVELTY = "relative to drawings"  # as predictions carry it
 RISK = "risk"  # of a prediction, by which reviews are ordered: novelty and confidence together
+ALL_SCORES = "all scores, logistic regression"
+RISK_LEVEL = 0.01  # share of the accepted answers that may be wrong, to compare reviews at
 SIDE = 200  # pixels, of the crops
 SEVERITY = 5  # severity of the corrupted images
 NATURAL_IMAGES = (  # of scikit-image: photographs and textures, none of them of steel
@@ -64,12 +70,19 @@ def novelty_scores(
     }
 
 
-def leave_one_class_out(predictor: Predictor, split: pd.DataFrame) -> pd.DataFrame:
+def leave_one_class_out(predictor: Predictor, split: pd.DataFrame, seed: int) -> pd.DataFrame:
     """Measure how well a model of `02_training` detects the class HELD_OUT_CLASS of its training.
 
-    Neighbours are searched in the training part of the split, scores measured on its test part. One
-    row for each of `novelty_scores`: held_out_class, score, auroc, fpr95. Raises UserError if the
-    model knows all classes, or lacks more than one.
+    Neighbours are searched in the training part of the split, scores measured on its test part, in
+    which every answer to an image of that class is wrong. `ALL_SCORES` is a logistic regression on
+    all other scores, fitted to tell wrong answers and drawn outliers from right answers, on the
+    validation part with corrupted copies.
+
+    Returns
+    -------
+    One row for each of `novelty_scores`, and `ALL_SCORES`: held_out_class, score, and what
+    `ood_metrics` and `selective_metrics` return. Raises UserError if the model knows all classes,
+    or lacks more than one.
     """
     missing = sorted(set(split["label"]) - set(predictor.classes))
     if len(missing) != 1:
@@ -78,15 +91,46 @@ def leave_one_class_out(predictor: Predictor, split: pd.DataFrame) -> pd.DataFra
             "02_training with HELD_OUT_CLASS in HELD_OUT_MODELS"
         )
     [held_out] = missing
-    train = split[(split["part"] == "train") & (split["label"] != held_out)]
+    train, validation = (
+        split[(split["part"] == part) & (split["label"] != held_out)]
+        for part in ("train", "validation")
+    )
     test = split[split["part"] == "test"]
     is_novel = (test["label"] == held_out).to_numpy()
     training_images, images = (datasets.read_images(part, predictor.size) for part in (train, test))
+    fitting, is_wrong = _fitting_images(predictor, validation, seed)
+    scores = novelty_scores(predictor, training_images, np.concatenate([fitting, images]))
+    labels = [each.label for each in predictor.predict_arrays(images)]
+    table = pd.DataFrame(scores)
+    table[ALL_SCORES] = _fit_all_scores(table[: len(fitting)], is_wrong, table)
     rows = []
-    for name, values in novelty_scores(predictor, training_images, images).items():
+    for name, values in table[len(fitting) :].items():
+        values = values.to_numpy()
         metrics = ood_metrics(values[~is_novel], values[is_novel])
+        metrics |= selective_metrics(values, (test["label"] != labels).to_numpy())
         rows.append({"held_out_class": held_out, "score": name, **metrics})
     return pd.DataFrame(rows)
+
+
+def _fitting_images(
+    predictor: Predictor, validation: pd.DataFrame, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return validation images, copies and as many outliers, and whether answers are wrong."""
+    y = validation["label"].map(predictor.classes.index).to_numpy()
+    images = datasets.read_images(validation, predictor.size)
+    images, y = corruptions.with_corrupted_copies(images, y, 1.0, 1, seed)
+    drawn = draw_outliers(len(images), predictor.size, seed + 2)  # 02 has drawn by two seeds
+    predicted = predictor.forward(images).probabilities.argmax(axis=1)
+    is_wrong = np.concatenate([predicted != y, np.ones(len(drawn), bool)])
+    return np.concatenate([images, drawn]), is_wrong
+
+
+def _fit_all_scores(known: pd.DataFrame, is_wrong: np.ndarray, scores: pd.DataFrame) -> np.ndarray:
+    """Fit a logistic regression on some scores, and return what it makes of others."""
+    columns = [name for name in scores if name != RISK]
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    model.fit(known[columns].to_numpy(), is_wrong)
+    return model.decision_function(scores[columns].to_numpy())
 
 
 def ood_metrics(known: np.ndarray, novel: np.ndarray) -> dict[str, float]:
@@ -101,6 +145,23 @@ def ood_metrics(known: np.ndarray, novel: np.ndarray) -> dict[str, float]:
         "auroc": float(roc_auc_score(truth, values)),
         "fpr95": float(false_positives[true_positives >= 0.95][0]),
     }
+
+
+def selective_metrics(scores: np.ndarray, is_wrong: np.ndarray) -> dict[str, float]:
+    """Measure what accepting the answers with the lowest scores leaves to a person.
+
+    Returns
+    -------
+    aurc, the area under the curve of risk over coverage (Geifman and El-Yaniv, NeurIPS 2017), and
+    reviewed: the least share of answers that a person sees where of those accepted no more than
+    `RISK_LEVEL` are wrong. Answers of the same score are accepted together.
+    """
+    _, group = np.unique(scores, return_inverse=True)
+    accepted = np.cumsum(np.bincount(group))
+    risk = np.cumsum(np.bincount(group, weights=is_wrong)) / accepted
+    coverage = np.diff(accepted, prepend=0) / len(scores)
+    most = accepted[risk <= RISK_LEVEL].max(initial=0)
+    return {"aurc": float(risk @ coverage), "reviewed": float(1 - most / len(scores))}
 
 
 def predict_groups(predictor: Predictor, groups: dict[str, list[np.ndarray]]) -> pd.DataFrame:

@@ -195,7 +195,7 @@ def novelty_groups(table: pd.DataFrame, threshold: float, model: str) -> Figure:
     )
     ax.axvline(threshold, color=style.OTHER_BOX, ls="--", label=f"threshold {threshold:.2f}")
     ax.set(title=f"{model}: novelty by group of images", xscale="log", ylabel="",
-           xlabel="novelty (Mahalanobis distance; about 1 for training images)")  # fmt: skip
+           xlabel="novelty (mostly below 1 for images like those of training)")  # fmt: skip
     style.log_axis(ax.xaxis)
     style.name_rows(ax, groups)
     style.legend_below(figure, ax)

@@ -64,8 +64,8 @@ def temperature(curve: pd.DataFrame, accuracy: float, fitted: float, model: str)
 
 def expected_cost(curve: pd.DataFrame, threshold: float) -> Figure:
     """Show cost and share accepted by threshold (`review.expected_cost`), with the one chosen."""
+    least = curve.iloc[curve["cost"].argmin()]  # of several, the one `optimal_threshold` takes
     curve = curve.sort_values("confidence")
-    least = curve.iloc[curve["cost"].argmin()]
     name = f"threshold {threshold:.4g}" if threshold <= 1 else "threshold: accept none"
     figure, axes = plt.subplots(2, 1, figsize=(8, 5.6), sharex=True, height_ratios=(2, 1))
     for ax, measure in zip(axes, ("cost", "coverage"), strict=True):
