@@ -3,6 +3,7 @@
 import hashlib
 import lzma
 import math
+import re
 import struct
 import zipfile
 import zlib
@@ -16,6 +17,7 @@ import numpy as np
 from nbutils import runs
 from nbutils.runs import UserError
 
+DIGEST_LINE = re.compile(r"(?P<digest>[0-9a-f]{64}) [ *](?P<name>.+)")  # as sha256sum writes it
 MAX_UNPACKED = 2**30  # bytes of all that an archive holds
 UNPACKING = (  # what a damaged archive raises
     OSError, EOFError, KeyError, ValueError, OverflowError, RuntimeError, NotImplementedError,
@@ -53,6 +55,9 @@ def _enter_digests(files: tuple[Path, ...], digests: Mapping[str, str]) -> None:
     after = {name: value for name, value in before.items() if name not in names} | dict(digests)
     if after == before:
         return
+    if not after:
+        listed.unlink()
+        return
     lines = [f"{value}  {name}\n" for name, value in sorted(after.items())]
     with runs.atomic_write(listed) as tmp:
         tmp.write_text("".join(lines), encoding="utf-8")
@@ -64,8 +69,10 @@ def _read_digests(listed: Path) -> dict[str, str]:
         return {}
     with runs.disk_errors(listed):
         text = listed.read_text(encoding="utf-8", errors="replace")
-    rows = [line.split("  ", 1) for line in text.splitlines()]
-    return {row[1]: row[0] for row in rows if len(row) == 2}
+    rows = [DIGEST_LINE.fullmatch(line) for line in text.splitlines()]
+    if not rows or not all(rows):
+        raise damaged(listed, "it does not list digests")
+    return {row["name"]: row["digest"] for row in rows if row}
 
 
 def _digest(file: Path) -> str:
@@ -82,7 +89,7 @@ def is_changed(file: Path) -> bool:
 def check_digest(file: Path) -> None:
     """Raise UserError if a file has changed: a damaged weight or threshold would go unnoticed."""
     if is_changed(file):
-        purpose = f"if you changed it on purpose, remove {runs.DIGESTS} beside it"
+        purpose = f"if you changed it on purpose, remove its line in {runs.DIGESTS}"
         raise damaged(file, f"it is not what was written; {purpose}")
 
 

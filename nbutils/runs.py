@@ -51,7 +51,7 @@ DEFECTS = "defects.csv"
 WRITTEN_BY = {
     **dict.fromkeys((AUDIT, SPLIT, SUSPECTS), "01_data_exploration"),
     **dict.fromkeys((KERAS_MODEL, LITERT_MODEL, MODEL_CARD), "02_training"),
-    **dict.fromkeys((REVIEW, NOVELTY, DRIFT), "02_training"),
+    **dict.fromkeys((REVIEW, NOVELTY, DRIFT, DIGESTS), "02_training"),
     **dict.fromkeys((HISTORY, PREDICTIONS, METRICS), "02_training"),
     ERRORS: "03_error_analysis",
     **dict.fromkeys((CAM_SCORES, CAM_CLASSES, CAM_METHODS, DETECTION), "04_grad_cam"),

@@ -186,16 +186,42 @@ def test_files_that_have_changed_are_refused(trained, tmp_path, name):
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
     file.write_bytes(content)
+    assert artefacts.is_changed(file) and not artefacts.is_changed(trained / name)
     assert_refused(copy, "keras" if name == runs.KERAS_MODEL else "litert")
 
 
 def test_a_name_of_a_class_that_was_changed_on_purpose(trained, tmp_path):
     copy = Path(shutil.copytree(trained, tmp_path / "model"))
     change(copy, runs.MODEL_CARD, "classes", list("abcdef"))
-    with pytest.raises(UserError, match=rf"it is not what was written.* remove {runs.DIGESTS}"):
+    with pytest.raises(
+        UserError, match=rf"it is not what was written.* remove its line in {runs.DIGESTS}"
+    ):
         load_predictor(copy)
     (copy / runs.DIGESTS).unlink()
     assert load_predictor(copy).classes == list("abcdef")
+
+
+def test_a_changed_threshold_is_refused(trained, tmp_path):
+    copy = Path(shutil.copytree(trained, tmp_path / "model"))
+    change(copy, runs.REVIEW, "confidence", 0.5)
+    with pytest.raises(UserError, match=r"review.json is damaged \(it is not what was written"):
+        load_predictor(copy)
+
+
+@pytest.mark.parametrize("content", ["", "\0\0\0", "abc", "0" * 64 + "\n"])
+def test_digests_that_are_damaged_are_refused(trained, tmp_path, content):
+    copy = Path(shutil.copytree(trained, tmp_path / "model"))
+    (copy / runs.DIGESTS).write_text(content)
+    with pytest.raises(UserError, match=r"SHA256SUMS is damaged.*02_training"):
+        load_predictor(copy)
+
+
+def test_distances_of_a_version_before_are_refused_with_the_cure(copy):
+    with np.load(copy / runs.NOVELTY) as arrays:
+        old = {name: arrays[name] for name in ("centers", "whitening")}
+    np.savez_compressed(copy / runs.NOVELTY, **old)
+    with pytest.raises(UserError, match=r"novelty.npz .*run 02_training again"):
+        load_predictor(copy)
 
 
 def test_digests_are_those_of_sha256sum(trained):

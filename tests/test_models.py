@@ -6,7 +6,7 @@ import pytest
 
 from nbutils import runs
 from nbutils.data.images import symmetries
-from nbutils.models import batches, layers, lbp_svm, networks, resuming, training
+from nbutils.models import batches, layers, lbp_svm, networks, training
 from nbutils.runs import UserError
 from nbutils.runtime import keras
 
@@ -172,23 +172,6 @@ def test_a_trained_start_is_epoch_0_and_is_kept_where_training_makes_it_worse(ar
     assert training.best_epoch(history, 2) == 0
     for weights, original in zip(trained.get_weights(), before, strict=True):
         assert np.array_equal(weights, original)
-
-
-def test_after_a_trained_start_the_mean_with_it_is_judged_and_kept(arrays, tmp_path):
-    start = small_network()
-    before = start.get_weights()
-    model, history = fit(arrays, tmp_path, start, head=True, epochs=1)
-    assert training.best_epoch(history, 1) == 1
-    trained = small_network()
-    trained.compile(training.make_optimizer(SETTINGS | {"head": True}))
-    trained.optimizer.build(trained.trainable_variables)
-    resuming.load_weights(trained, tmp_path / training.STATE, resuming.BACKUP, 1)
-    every = zip(model.get_weights(), before, trained.get_weights(), strict=True)
-    for kept, first, last in every:
-        assert not np.array_equal(first, last)
-        assert kept == pytest.approx((first + last) / 2)
-    accuracy = (model.predict(arrays[0], verbose=0).argmax(axis=1) == arrays[1]).mean()
-    assert history["val_accuracy"][1] == pytest.approx(accuracy)
 
 
 def test_no_epochs_leave_a_trained_start_as_it_is(arrays, tmp_path):

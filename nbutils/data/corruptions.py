@@ -252,5 +252,11 @@ TRAINING = {
 }
 HELD_OUT = {"glare": _glare, "dust": _dust, "jitter": _jitter, "quantization": _quantization}
 FAMILIES = TRAINING | HELD_OUT  # that robustness is measured on
-AUGMENTATION = {"elastic": _elastic, "overlay": _overlay}  # of training alone: no camera does this
-LIKELY = (*TRAINING, "elastic")  # what images may come as: bent a little, but not overlaid
+AUGMENTATION = {
+    "elastic": _elastic,
+    "overlay": _overlay,
+}  # of training; robustness is not measured on it
+LIKELY = (
+    *TRAINING,
+    "elastic",
+)  # of the copies that a review policy is fitted to: bent ones too, but none overlaid

@@ -75,8 +75,8 @@ def leave_one_class_out(predictor: Predictor, split: pd.DataFrame, seed: int) ->
 
     Neighbours are searched in the training part of the split, scores measured on its test part, in
     which every answer to an image of that class is wrong. `ALL_SCORES` is a logistic regression on
-    all other scores, fitted to tell wrong answers and drawn outliers from right answers, on the
-    validation part with corrupted copies.
+    all other scores but the risk, fitted to tell wrong answers and drawn outliers from right
+    ones, on the validation part with corrupted copies (which the policy's distances have seen).
 
     Returns
     -------
@@ -119,7 +119,7 @@ def _fitting_images(
     y = validation["label"].map(predictor.classes.index).to_numpy()
     images = datasets.read_images(validation, predictor.size)
     images, y = corruptions.with_corrupted_copies(images, y, 1.0, 1, seed)
-    drawn = draw_outliers(len(images), predictor.size, seed + 2)  # 02 has drawn by two seeds
+    drawn = draw_outliers(len(images), predictor.size, seed + 1000)  # none of those of 02
     predicted = predictor.forward(images).probabilities.argmax(axis=1)
     is_wrong = np.concatenate([predicted != y, np.ones(len(drawn), bool)])
     return np.concatenate([images, drawn]), is_wrong

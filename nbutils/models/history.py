@@ -30,10 +30,6 @@ class HistoryCheckpoint(keras.callbacks.Callback):
     Keras' own callbacks forget their best value when a run is resumed, and cannot tell a backup
     that is damaged; these take up the newest one that is whole (`resume`).
 
-    Where training begins from trained weights (`evaluate_initial`), each epoch is judged, and kept,
-    as the mean of those and its own, which is more robust than either (WiSE-FT: Wortsman et al.,
-    CVPR 2022).
-
     Parameters
     ----------
     network
@@ -61,8 +57,6 @@ class HistoryCheckpoint(keras.callbacks.Callback):
         self.settings, self.epochs = settings, settings["epochs"]
         self.rows: list[dict] = []
         self.start = 0.0
-        self.initial: list[np.ndarray] = []  # weights of a trained start
-        self.own: list[np.ndarray] = []  # weights of the epoch, while the mean is judged
 
     def resume(self, trainer: keras.Model) -> int:
         """Take up the newest backup that is whole, if any; return how many epochs it has seen."""
@@ -103,17 +97,6 @@ class HistoryCheckpoint(keras.callbacks.Callback):
             loss, accuracy = trainer.evaluate(validation, verbose=0)
             self._enter(0, {"val_loss": loss, "val_accuracy": accuracy})
             self.start = 0.0
-        own = self.network.get_weights()
-        load_weights(self.network, self.state, BEST, 0)
-        self.initial = self.network.get_weights()
-        self.network.set_weights(own)
-
-    def on_test_begin(self, logs=None):
-        """Have the mean with the trained start judged in the place of the epoch's weights."""
-        if self.initial:
-            self.own = self.network.get_weights()
-            pairs = zip(self.initial, self.own, strict=True)
-            self.network.set_weights([(initial + own) / 2 for initial, own in pairs])
 
     def on_epoch_begin(self, epoch, logs=None):
         """Draw order, augmentation and dropout by the number of the epoch."""
@@ -126,8 +109,6 @@ class HistoryCheckpoint(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         """Enter the epoch, back up what trains, and maybe stop."""
         self._enter(epoch + 1, logs or {})
-        if self.own:
-            self.network.set_weights(self.own)
         save_weights(self.model, self.state, BACKUP, epoch + 1)
         discard_before(self.state, BACKUP, epoch)
         if epoch + 1 - self._lowest() >= self.settings["patience"]:

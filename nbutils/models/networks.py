@@ -114,6 +114,11 @@ def three_channels(gray, flat_field: bool):
     return layers.Concatenate(name="three_channels")([gray] * 3)
 
 
+def has_flat_field(model: keras.Model) -> bool:
+    """Tell whether a network's three channels are those of `FlatField`."""
+    return any(isinstance(layer, FlatField) for layer in model.layers)
+
+
 def pretrained(
     name: str,
     classes: int,

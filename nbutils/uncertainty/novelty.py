@@ -48,7 +48,7 @@ class ClassGaussians:
 
 
 def relative_distances(to_classes: np.ndarray, to_drawn: np.ndarray) -> np.ndarray:
-    """Return the novelty of images: how far the nearest class is, and how near what is no class.
+    """Return novelty: the squared distance to the nearest class over that to drawings.
 
     It is the distance to the nearest class, times its ratio to the distance to drawn images of no
     class: what resembles these is novel from a smaller distance on. After the relative Mahalanobis

@@ -43,7 +43,7 @@ class Thresholds:
     confidence: float  # below it, a person reviews
     novelty: float  # above it, a person reviews
     quality: dict[str, list[float]] = field(default_factory=dict)  # lowest and highest in training
-    distance_weight: float = 0.0  # of the distances to the classes, beside the network's logits
+    distance_weight: float = 0.0  # exponent of the distances to the classes
 
 
 @dataclass(frozen=True)
@@ -192,6 +192,8 @@ def load_policy(model: Path) -> ReviewPolicy | None:
         read_number(settings, "distance_weight", 0, MAX_DISTANCE_WEIGHT, file),
     )
     arrays = read_arrays(model / runs.NOVELTY, OF_CLASSES | OF_DRAWN)
+    if len(arrays["drawn_centers"]) != 1:
+        raise damaged(model / runs.NOVELTY, "drawings have one center")
     floats = {name: array.astype(np.float32) for name, array in arrays.items()}
     of_classes, of_drawn = (
         ClassGaussians(*(floats[name] for name in names)) for names in (OF_CLASSES, OF_DRAWN)
