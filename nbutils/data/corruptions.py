@@ -252,11 +252,5 @@ TRAINING = {
 }
 HELD_OUT = {"glare": _glare, "dust": _dust, "jitter": _jitter, "quantization": _quantization}
 FAMILIES = TRAINING | HELD_OUT  # that robustness is measured on
-AUGMENTATION = {
-    "elastic": _elastic,
-    "overlay": _overlay,
-}  # of training; robustness is not measured on it
-LIKELY = (
-    *TRAINING,
-    "elastic",
-)  # of the copies that a review policy is fitted to: bent ones too, but none overlaid
+AUGMENTATION = {"elastic": _elastic, "overlay": _overlay}  # of training beside `TRAINING`
+LIKELY = (*TRAINING, "elastic")  # of copies for a review policy: bent ones too, none overlaid

@@ -25,9 +25,9 @@ from nbutils.uncertainty.stretches import DEGRADED
 if TYPE_CHECKING:
     import pandas as pd
 
-DRAWN = "drawn_"
+DRAWN = "drawn_"  # begins the names of those of drawn images
 OF_CLASSES = {"centers": "cd", "whitening": "cdd"}  # arrays of `novelty.npz`, and their axes
-OF_DRAWN = {f"{DRAWN}centers": "1d", f"{DRAWN}whitening": "1dd"}
+OF_DRAWN = {f"{DRAWN}centers": "od", f"{DRAWN}whitening": "odd"}
 ACCEPT_NONE = 1.01  # threshold of confidence that no answer reaches
 LARGE = 1e9  # beyond any threshold
 BEYOND = 0.002  # share of the training images that count as degraded, at each end
@@ -192,7 +192,7 @@ def load_policy(model: Path) -> ReviewPolicy | None:
         read_number(settings, "distance_weight", 0, MAX_DISTANCE_WEIGHT, file),
     )
     arrays = read_arrays(model / runs.NOVELTY, OF_CLASSES | OF_DRAWN)
-    if len(arrays["drawn_centers"]) != 1:
+    if len(arrays[f"{DRAWN}centers"]) != 1:
         raise damaged(model / runs.NOVELTY, "drawings have one center")
     floats = {name: array.astype(np.float32) for name, array in arrays.items()}
     of_classes, of_drawn = (
