@@ -14,7 +14,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from nbutils import runs
+from nbutils import disk, runs
 from nbutils.runs import UserError
 
 DIGEST_LINE = re.compile(r"(?P<digest>[0-9a-f]{64}) [ *](?P<name>.+)")  # as sha256sum writes it
@@ -51,16 +51,17 @@ def digested(*files: Path) -> Iterator[None]:
 def _enter_digests(files: tuple[Path, ...], digests: Mapping[str, str]) -> None:
     """Put digests of files, by name, in the place of those that they had, if any."""
     listed = files[0].with_name(runs.DIGESTS)
-    before, names = _read_digests(listed), {file.name for file in files}
-    after = {name: value for name, value in before.items() if name not in names} | dict(digests)
-    if after == before:
-        return
-    if not after:
-        listed.unlink()
-        return
-    lines = [f"{value}  {name}\n" for name, value in sorted(after.items())]
-    with runs.atomic_write(listed) as tmp:
-        tmp.write_text("".join(lines), encoding="utf-8")
+    with disk.turn(listed):
+        before, names = _read_digests(listed), {file.name for file in files}
+        after = {name: value for name, value in before.items() if name not in names} | dict(digests)
+        if after == before:
+            return
+        if not after:
+            listed.unlink()
+            return
+        lines = [f"{value}  {name}\n" for name, value in sorted(after.items())]
+        with runs.atomic_write(listed) as tmp:
+            tmp.write_text("".join(lines), encoding="utf-8")
 
 
 def _read_digests(listed: Path) -> dict[str, str]:

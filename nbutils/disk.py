@@ -21,6 +21,7 @@ REASONS = {  # of an error of the disk that the user can mend, with the cure
     errno.EPERM: f"access is denied: give yourself access, {ELSEWHERE}",
     errno.ENAMETOOLONG: "the name is too long: use a shorter one",
 }
+PATIENCE = 10.0  # seconds, to wait for a file that another process changes
 LOCK = ".lock"  # in a folder that one process at a time writes into
 TEMPORARY = re.compile(r"\.[0-9a-f]{8}\..+")  # name of a file until it is whole
 _held: dict[Path, "FileLock"] = {}  # locks of this process
@@ -108,6 +109,27 @@ def lock(folder: Path) -> None:
         _held[folder] = own
         (folder / LOCK).write_text(f"{os.getpid()}\n", encoding="utf-8")
         sweep(folder)
+
+
+@contextmanager
+def turn(file: Path) -> Iterator[None]:
+    """Wait until no other process changes a file that several may, and keep them waiting.
+
+    Raises UserError that names the file if that takes long.
+    """
+    from filelock import FileLock, Timeout
+
+    with disk_errors(file):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        own = FileLock(file.with_name(f".{file.name}.lock"), timeout=PATIENCE)
+        try:
+            own.acquire()
+        except Timeout as error:
+            raise UserError(f"{file} is in use by another process: try again") from error
+    try:
+        yield
+    finally:
+        own.release()
 
 
 def sweep(folder: Path) -> None:

@@ -2,9 +2,11 @@
 
 import hashlib
 import json
+import multiprocessing
 import os
 import shutil
 import zipfile
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import folders
@@ -229,6 +231,20 @@ def test_digests_are_those_of_sha256sum(trained):
     assert sorted(name for _, name in listed) == sorted(PREDICTING)
     for digest, name in listed:
         assert hashlib.sha256((trained / name).read_bytes()).hexdigest() == digest
+
+
+def digest_several(folder, first):
+    for number in range(first, first + 10):
+        with artefacts.digested(folder / f"{number}.txt"):
+            (folder / f"{number}.txt").write_text(str(number))
+
+
+def test_writers_of_digests_at_once_lose_none(tmp_path):
+    fork = multiprocessing.get_context("fork")
+    with ProcessPoolExecutor(4, fork) as processes:
+        list(processes.map(digest_several, [tmp_path] * 4, range(0, 40, 10)))
+    assert len((tmp_path / runs.DIGESTS).read_text().splitlines()) == 40
+    assert not any(artefacts.is_changed(tmp_path / f"{number}.txt") for number in range(40))
 
 
 def test_a_litert_file_that_is_none_or_names_nothing_readable(copy):

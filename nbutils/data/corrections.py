@@ -13,17 +13,15 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from filelock import FileLock
 from PIL import Image
 
-from nbutils import runs
+from nbutils import disk, runs
 from nbutils.data.files import read_bytes
 from nbutils.data.images import decode, pixel_hash, read_file
 from nbutils.data.labels import NO_DEFECT, NONE
 from nbutils.runs import UserError
 
 COLUMNS = ["path", "sha256", "predicted", "corrected", "time", "model"]
-PATIENCE = 10  # seconds to wait for another writer
 MAX_BYTES = 2**28  # of a file
 
 
@@ -68,7 +66,7 @@ def write(gray: np.ndarray, predicted: str, corrected: str, model: str) -> Path:
     try:
         with runs.atomic_write(image) as tmp:
             Image.fromarray(gray).save(tmp)
-        with FileLock(file.with_name(f".{file.name}.lock"), timeout=PATIENCE):
+        with disk.turn(file):
             _append(file, (str(image), digest, predicted, corrected, now, model))
     except (OSError, UserError) as error:
         raise UserError(f"the correction was not kept: {error}") from error
