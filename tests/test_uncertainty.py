@@ -247,7 +247,7 @@ def test_a_policy_is_read_as_it_was_written(policy, tmp_path):
     loaded = review.load_policy(tmp_path)
     assert loaded.thresholds == policy.thresholds
     assert np.array_equal(loaded.gaussians.centers, policy.gaussians.centers)
-    assert np.array_equal(loaded.drawn.centers, policy.drawn.centers)
+    assert np.array_equal(loaded.outliers.centers, policy.outliers.centers)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from nbutils.runtime import keras
 from nbutils.uncertainty.novelty import fit_gaussians
 
 N_NEIGHBORS = 5
-NOVELTY = "relative to drawings"  # as predictions carry it
+NOVELTY = "relative to outliers"  # as predictions carry it
 RISK = "risk"  # of a prediction, by which reviews are ordered: novelty and confidence together
 ALL_SCORES = "all scores, logistic regression"
 RISK_LEVEL = 0.01  # share of the accepted answers that may be wrong, to compare reviews at
@@ -75,7 +75,7 @@ def leave_one_class_out(predictor: Predictor, split: pd.DataFrame, seed: int) ->
 
     Neighbours are searched in the training part of the split, scores measured on its test part, in
     which every answer to an image of that class is wrong. `ALL_SCORES` is a logistic regression on
-    all other scores but the risk, fitted to tell wrong answers and drawn outliers from right
+    all other scores but the risk, fitted to tell wrong answers and outliers from right
     ones, on the validation part with corrupted copies (which the policy's distances have seen).
 
     Returns
@@ -119,10 +119,10 @@ def _fitting_images(
     y = validation["label"].map(predictor.classes.index).to_numpy()
     images = datasets.read_images(validation, predictor.size)
     images, y = corruptions.with_corrupted_copies(images, y, 1.0, 1, seed)
-    drawn = draw_outliers(len(images), predictor.size, seed + 1000)  # none of those of 02
+    outliers = draw_outliers(len(images), predictor.size, seed + 1000)  # none of those of 02
     predicted = predictor.forward(images).probabilities.argmax(axis=1)
-    is_wrong = np.concatenate([predicted != y, np.ones(len(drawn), bool)])
-    return np.concatenate([images, drawn]), is_wrong
+    is_wrong = np.concatenate([predicted != y, np.ones(len(outliers), bool)])
+    return np.concatenate([images, outliers]), is_wrong
 
 
 def _fit_all_scores(known: pd.DataFrame, is_wrong: np.ndarray, scores: pd.DataFrame) -> np.ndarray:

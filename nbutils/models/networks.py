@@ -154,13 +154,7 @@ def pretrained(
     """
     image = keras.Input((size, size, 1), name="image")
     gray = RandomSymmetry(seed=seed, name="augmentation")(image)
-    try:
-        maps = backbones.apply_backbone(name, three_channels(gray, flat_field), alpha, weights)
-    except backbones.MissingWeights as error:
-        if not backbones.ships(name, alpha):
-            raise
-        print(f"{error}; so the backbone of the model that ships is taken, with its FLAT_FIELD")
-        maps = backbones.apply_shipped(three_channels(gray, flat_field=True))
+    maps = _feature_maps(name, gray, alpha, flat_field, weights)
     pooled = [layers.GlobalAveragePooling2D(name="pool")(maps)]
     for layer in pyramid(keras.Model(image, maps)):
         if side(layer) > maps.shape[1]:
@@ -173,6 +167,17 @@ def pretrained(
         if isinstance(layer, layers.BatchNormalization):
             layer.momentum = 0.95
     return model
+
+
+def _feature_maps(name: str, gray, alpha: float, flat_field: bool, weights: str | None):
+    """Apply a backbone to gray images: its last feature maps."""
+    try:
+        return backbones.apply_backbone(name, three_channels(gray, flat_field), alpha, weights)
+    except backbones.MissingWeights as error:
+        if not backbones.ships(name, alpha):
+            raise
+        print(f"{error}; so the backbone of the model that ships is taken, with its FLAT_FIELD")
+        return backbones.apply_shipped(three_channels(gray, flat_field=True))
 
 
 def feature_extractor(model: keras.Model) -> keras.Model:

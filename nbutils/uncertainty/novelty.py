@@ -1,6 +1,6 @@
 """Is an image like those of training? Mahalanobis distances in the middle of the network.
 
-The distance to the nearest class is held against that to drawn images of no class.
+The distance to the nearest class is held against that to outliers: drawn images of no class.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ import numpy as np
 from threadpoolctl import ThreadpoolController
 
 N_FOLDS = 5  # that the threshold of novelty is measured by
-N_DRAWN = 600  # images of no class, that the distance to them is measured by
+N_OUTLIERS = 600  # that the distance to outliers is measured by
 LEAST = 1e-6  # distance
 
 
@@ -47,26 +47,26 @@ class ClassGaussians:
         return np.hstack([c @ w for c, w in zip(self.centers, self.whitening, strict=True)])
 
 
-def relative_distances(to_classes: np.ndarray, to_drawn: np.ndarray) -> np.ndarray:
-    """Return novelty: the squared distance to the nearest class over that to drawings.
+def relative_distances(to_classes: np.ndarray, to_outliers: np.ndarray) -> np.ndarray:
+    """Return novelty: the squared distance to the nearest class over that to outliers.
 
-    It is the distance to the nearest class, times its ratio to the distance to drawn images of no
-    class: what resembles these is novel from a smaller distance on. After the relative Mahalanobis
+    It is the distance to the nearest class, times its ratio to the distance to outliers: what
+    resembles these is novel from a smaller distance on. After the relative Mahalanobis
     distance of Ren et al., 2021 (arXiv:2106.09022), whose background is all training images.
 
     Parameters
     ----------
     to_classes
         As `ClassGaussians.class_distances` returns them, (images, classes).
-    to_drawn
-        As `ClassGaussians.distances` of a fit to drawn images, (images,).
+    to_outliers
+        As `ClassGaussians.distances` of a fit to outliers, (images,).
 
     Returns
     -------
     float array (images,); below 1 for most images like those of training.
     """
     nearest = to_classes.min(axis=1)
-    return nearest * nearest / np.maximum(to_drawn, LEAST)
+    return nearest * nearest / np.maximum(to_outliers, LEAST)
 
 
 def fit_gaussians(embeddings: np.ndarray, y: np.ndarray) -> ClassGaussians:

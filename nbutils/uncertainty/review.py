@@ -25,9 +25,9 @@ from nbutils.uncertainty.stretches import DEGRADED
 if TYPE_CHECKING:
     import pandas as pd
 
-DRAWN = "drawn_"  # begins the names of those of drawn images
+OUTLIER = "outlier_"  # begins the names of those of outliers
 OF_CLASSES = {"centers": "cd", "whitening": "cdd"}  # arrays of `novelty.npz`, and their axes
-OF_DRAWN = {f"{DRAWN}centers": "od", f"{DRAWN}whitening": "odd"}
+OF_OUTLIERS = {f"{OUTLIER}centers": "od", f"{OUTLIER}whitening": "odd"}
 ACCEPT_NONE = 1.01  # threshold of confidence that no answer reaches
 LARGE = 1e9  # beyond any threshold
 BEYOND = 0.002  # share of the training images that count as degraded, at each end
@@ -89,7 +89,7 @@ class ReviewPolicy:
 
     thresholds: Thresholds
     gaussians: ClassGaussians  # of training images
-    drawn: ClassGaussians  # one, of drawn images of no class
+    outliers: ClassGaussians  # one, of drawn images of no class
 
     def assess(
         self,
@@ -132,7 +132,7 @@ class ReviewPolicy:
 
     def novelty(self, distances: np.ndarray, embeddings: np.ndarray) -> np.ndarray:
         """Return the novelty of images by their distances to the classes (`weigh`): (images,)."""
-        return relative_distances(distances, self.drawn.distances(embeddings))
+        return relative_distances(distances, self.outliers.distances(embeddings))
 
     def _describe_quality(self, image: np.ndarray) -> tuple[str, ...]:
         """Say what is wrong with a picture, uint8 (size, size, 1); empty if nothing."""
@@ -150,8 +150,8 @@ class ReviewPolicy:
     def save(self, model: Path) -> None:
         """Write `review.json` and, in half precision, `novelty.npz` into a model's folder."""
         halves = {
-            name: getattr(gaussians, name.removeprefix(DRAWN)).astype(np.float16)
-            for gaussians, names in ((self.gaussians, OF_CLASSES), (self.drawn, OF_DRAWN))
+            name: getattr(gaussians, name.removeprefix(OUTLIER)).astype(np.float16)
+            for gaussians, names in ((self.gaussians, OF_CLASSES), (self.outliers, OF_OUTLIERS))
             for name in names
         }
         with digested(model / runs.NOVELTY, model / runs.REVIEW):
@@ -191,14 +191,14 @@ def load_policy(model: Path) -> ReviewPolicy | None:
         _read_quality(settings.get("quality", {}), file),
         read_number(settings, "distance_weight", 0, MAX_DISTANCE_WEIGHT, file),
     )
-    arrays = read_arrays(model / runs.NOVELTY, OF_CLASSES | OF_DRAWN)
-    if len(arrays[f"{DRAWN}centers"]) != 1:
-        raise damaged(model / runs.NOVELTY, "drawings have one center")
+    arrays = read_arrays(model / runs.NOVELTY, OF_CLASSES | OF_OUTLIERS)
+    if len(arrays[f"{OUTLIER}centers"]) != 1:
+        raise damaged(model / runs.NOVELTY, "outliers have one center")
     floats = {name: array.astype(np.float32) for name, array in arrays.items()}
-    of_classes, of_drawn = (
-        ClassGaussians(*(floats[name] for name in names)) for names in (OF_CLASSES, OF_DRAWN)
+    of_classes, of_outliers = (
+        ClassGaussians(*(floats[name] for name in names)) for names in (OF_CLASSES, OF_OUTLIERS)
     )
-    return ReviewPolicy(thresholds, of_classes, of_drawn)
+    return ReviewPolicy(thresholds, of_classes, of_outliers)
 
 
 def quality_ranges(statistics: np.ndarray) -> dict[str, list[float]]:
