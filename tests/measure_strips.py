@@ -4,8 +4,9 @@
 
 RUN is the folder of a run whose test images have the model's classes, such as outputs/NEU-DET. Its
 test images are put side by side, 8 x 4 in a strip, and the class of a tile is that of its surest
-cells; then the strips lose half a tile at each side, so that no window is aligned with a tile. The
-long strips repeat all of them, to 20 and to 200 million pixels; `steel predict` takes them.
+cells; then the strips lose half a tile at each side, so that no window is aligned with a tile, and
+what is left of the outer tiles need not show a defect. The long strips repeat all of them, to 20
+and to 200 million pixels; `steel predict` takes them.
 """
 
 import subprocess
@@ -41,10 +42,12 @@ def main(run: Path) -> None:
     images = datasets.read_originals(test)
     side = len(images[0])
     for cut in (0, side // 2):
-        right, count = tiles_right(load_predictor(), images, list(test["label"]), cut)
-        low, high = wilson(right, count)
-        share = f"{right / count:.1%} ({low:.1%} to {high:.1%})"
-        print(f"cut by {cut} pixels: {right} of {count} tiles are right, {share}")
+        tiles = judge_tiles(load_predictor(), images, list(test["label"]), cut)
+        for kind, part in {"tiles": tiles, "whole tiles": tiles[tiles["whole"]]}.items():
+            right, count = part["right"].sum(), len(part)
+            low, high = wilson(right, count)
+            share = f"{right / count:.1%} ({low:.1%} to {high:.1%})"
+            print(f"cut by {cut} pixels: {right} of {count} {kind} are right, {share}")
     width = len(images) // LONG_ROWS * LONG_ROWS
     long = np.block([images[at:width:LONG_ROWS] for at in range(LONG_ROWS)])
     with tempfile.TemporaryDirectory() as folder:
@@ -55,11 +58,11 @@ def main(run: Path) -> None:
             predict(file, strip.size)
 
 
-def tiles_right(
+def judge_tiles(
     predictor: Predictor, images: list[np.ndarray], labels: list[str], cut: int
-) -> tuple[int, int]:
-    """Return how many tiles of strips get their class, and how many there are."""
-    names, found = [], []
+) -> pd.DataFrame:
+    """Tell of each tile of the strips whether it gets its class (right), and is not cut (whole)."""
+    judged = []
     count = ROWS * COLUMNS
     side = len(images[0])
     for first in range(0, len(images) - count + 1, count):
@@ -74,9 +77,10 @@ def tiles_right(
             columns = slice(*edges(column, side, cut, across))
             cells = prediction.defect_map[rows, columns].reshape(-1, len(predictor.classes))
             surest = np.sort(cells, axis=0)[-max(int(TOP_SHARE * len(cells)), 1) :]
-            found.append(predictor.classes[surest.mean(axis=0).argmax()])
-            names.append(label)
-    return int((pd.Series(found) == pd.Series(names)).sum()), len(names)
+            found = predictor.classes[surest.mean(axis=0).argmax()]
+            is_outer = row in (0, ROWS - 1) or column in (0, COLUMNS - 1)
+            judged.append((found == label, not (cut and is_outer)))
+    return pd.DataFrame(judged, columns=["right", "whole"])
 
 
 def edges(number: int, side: int, cut: int, scale: float) -> tuple[int, int]:

@@ -61,25 +61,45 @@ def test_connected_regions_touch_by_corners():
 
 def test_of_two_boxes_of_a_defect_the_surer_stays():
     sure, same, inside, beyond = (0, 0, 10, 10), (1, 1, 11, 11), (2, 2, 5, 5), (9, 9, 19, 19)
-    labels = np.array([0, 0, 0, 1, 0])
-    assert suppress(labels, np.array([sure, same, inside, sure, beyond], float)) == [0, 3, 4]
-    assert suppress(labels[:0], np.empty((0, 4))) == []
+    boxes, labels = np.array([beyond, same, sure, inside, sure], float), np.array([0, 0, 0, 0, 1])
+    scores = np.array([0.8, 0.85, 0.9, 0.8, 0.7])
+    kept, lowered = suppress(labels, scores, boxes, 0.6)
+    assert kept.tolist() == [2, 0, 4]
+    assert lowered == pytest.approx([0.9, 0.8, 0.7], rel=0.001)
+    assert not len(suppress(labels[:0], scores[:0], np.empty((0, 4)), 0.6)[0])
+
+
+def test_boxes_side_by_side_stay_and_lose_confidence():
+    boxes = np.array([(0, 0, 10, 10), (4, 0, 14, 10), (8, 0, 18, 10)], float)
+    kept, scores = suppress(np.zeros(3), np.full(3, 0.9), boxes, 0.3)
+    assert kept.tolist() == [0, 2, 1]  # the middle one overlaps with both
+    assert 0.9 == scores[0] > scores[1] > scores[2] > 0.3
+
+
+def test_boxes_without_area_lower_no_other():
+    boxes = np.array([(5, 0, 5, 10), (5, 0, 5, 10), (0, 0, 10, 10)], float)
+    kept, scores = suppress(np.zeros(3), np.array([0.9, 0.8, 0.7]), boxes, 0.5)
+    assert kept.tolist() == [0, 1, 2]
+    assert scores.tolist() == [0.9, 0.8, 0.7]
 
 
 @pytest.mark.parametrize("shape", [(60, 900), (900, 60), (40, 40)])
 def test_boxes_of_a_strip_are_suppressed_as_if_each_met_all_others(shape):
     rng = np.random.default_rng(0)
     start = rng.uniform(0, shape, (300, 2))
-    boxes, labels = (
-        np.hstack([start, start + rng.uniform(1, 40, (300, 2))]),
-        rng.integers(2, size=300),
-    )
-    kept: list[int] = []
-    for place, box in enumerate(boxes):
-        others = boxes[[each for each in kept if labels[each] == labels[place]]]
-        if not any(suppress(np.zeros(2), np.stack([other, box])) == [0] for other in others):
-            kept.append(place)
-    assert suppress(labels, boxes) == kept
+    boxes = np.hstack([start, start + rng.uniform(1, 40, (300, 2))])
+    labels, scores = rng.integers(2, size=300), rng.uniform(0.3, 1, 300)
+    expected, left, kept = scores.copy(), list(range(300)), []
+    while left:
+        kept.append(left.pop(int(expected[left].argmax())))
+        for place in left:
+            if labels[place] == labels[kept[-1]]:
+                pair = np.array([1.0, expected[place]])
+                expected[place] = suppress(np.zeros(2), pair, boxes[[kept[-1], place]], 0.0)[1][1]
+        left = [place for place in left if expected[place] >= 0.5]
+    found, lowered = suppress(labels, scores, boxes, 0.5)
+    assert found.tolist() == kept
+    assert lowered == pytest.approx(expected[kept])
     assert len(kept) < len(boxes)
 
 

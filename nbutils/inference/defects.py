@@ -8,8 +8,10 @@ import numpy as np
 
 from nbutils.artefacts import CELL_EXTRA, MAX_LOG_DISTANCE
 
-MAX_OVERLAP = 0.4  # of two boxes of a class, over their union; of more, the surer one stays
-MAX_CONTAINED = 0.7  # of a box, in a surer one of its class
+SPREAD = 0.5  # of the squared overlap with a surer box, by which a box loses confidence
+CONTAINED = 0.5  # overlap that a box counts for which lies in a surer one, however small
+CLASS_SHARE, BOX_SHARE = 0.7, 0.3  # in a defect's confidence: a weighted geometric mean
+LEAST_AREA = 1e-12  # of a box, so that overlaps can be divided by it
 MIN_CELLS = 2  # of a region, where boxes are drawn around regions
 
 
@@ -68,19 +70,16 @@ class CellDecoder:
         defect_map, extra = self.split(values)
         if not self.boxed:
             return self._regions(defect_map, threshold)
-        scores = np.sqrt(defect_map * _sigmoid(extra[..., :1]))
-        best = scores.max(axis=2)
-        rows, columns = np.nonzero(best >= threshold)
-        order = np.argsort(-best[rows, columns], kind="stable")
-        rows, columns = rows[order], columns[order]
+        scores = defect_map.max(axis=2) ** CLASS_SHARE * _sigmoid(extra[..., 0]) ** BOX_SHARE
+        rows, columns = np.nonzero(scores >= threshold)
         distances = np.exp(np.clip(extra[rows, columns, 1:], -MAX_LOG_DISTANCE, MAX_LOG_DISTANCE))
         x, y = columns + 0.5, rows + 0.5
         edges = np.stack(
             [x - distances[:, 0], y - distances[:, 1], x + distances[:, 2], y + distances[:, 3]], 1
         )
         boxes = np.clip(edges / self.grid, 0, 1)
-        labels = scores[rows, columns].argmax(axis=1)
-        return self._named(labels, best[rows, columns], boxes)
+        labels = defect_map[rows, columns].argmax(axis=1)
+        return self._named(labels, scores[rows, columns], boxes, threshold)
 
     def defects_in(self, values: np.ndarray, shape: Sequence[int]) -> tuple[Defect, ...]:
         """Find the defects of an image of a shape, height and width in pixels."""
@@ -99,42 +98,59 @@ class CellDecoder:
                     labels.append(number)
                     scores.append(of_class[rows, columns].max())
                     boxes.append([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
-        order = np.argsort(scores)[::-1]
-        regions = np.reshape(boxes, (-1, 4))[order] / self.grid
-        return self._named(np.array(labels, int)[order], np.array(scores)[order], regions)
+        regions = np.reshape(boxes, (-1, 4)) / self.grid
+        return self._named(np.array(labels, int), np.array(scores), regions, threshold)
 
-    def _named(self, labels: np.ndarray, scores: np.ndarray, boxes: np.ndarray) -> list[Defect]:
-        kept = suppress(labels, boxes)
-        each = zip(labels[kept], scores[kept], boxes[kept].tolist(), strict=True)
+    def _named(
+        self, labels: np.ndarray, scores: np.ndarray, boxes: np.ndarray, threshold: float
+    ) -> list[Defect]:
+        kept, scores = suppress(labels, scores, boxes, threshold)
+        each = zip(labels[kept], scores, boxes[kept].tolist(), strict=True)
         defects = (Defect(self.classes[n], float(score), *box) for n, score, box in each)
         return [defect for defect in defects if defect.label not in self.normal]
 
 
-def suppress(labels: np.ndarray, boxes: np.ndarray) -> list[int]:
-    """Return the places of boxes that neither overlap with nor lie in a surer one of their class.
+def suppress(
+    labels: np.ndarray, scores: np.ndarray, boxes: np.ndarray, threshold: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Keep the surest of the boxes that tell of one defect.
 
-    Labels and boxes, (xmin, ymin, xmax, ymax) each, are sorted, the surest first.
+    From the surest on, each box lowers the scores of those of its class that overlap with it, the
+    more the more they do: where defects lie side by side, a second box may be one of them (soft
+    suppression of Bodla et al., ICCV 2017).
+
+    Parameters
+    ----------
+    labels, scores
+        Class and confidence, in [0, 1], of each box.
+    boxes
+        float (boxes, 4): xmin, ymin, xmax, ymax.
+    threshold
+        Confidence of boxes that are kept.
+
+    Returns
+    -------
+    Places of the boxes that are kept, the surest first, and their scores, lowered.
     """
     if not len(boxes):
-        return []
-    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+        return np.empty(0, int), scores
+    areas = np.maximum((boxes[:, 2:] - boxes[:, :2]).prod(axis=1), LEAST_AREA)
     axis = int(np.ptp(boxes[:, :2], axis=0).argmax())  # a strip is searched along its length
     by_start = boxes[:, axis].argsort(kind="stable")
     starts, longest = boxes[by_start, axis], (boxes[:, axis + 2] - boxes[:, axis]).max()
-    is_left = np.ones(len(boxes), bool)
-    for first in range(len(boxes)):
-        if not is_left[first]:
-            continue
+    kept, left = {}, scores.astype(float)
+    while left[first := int(left.argmax())] >= threshold:
+        kept[first], left[first] = left[first], -np.inf
         reach = boxes[first, axis] - longest, boxes[first, axis + 2]
         near = by_start[slice(*starts.searchsorted(reach))]
-        near = near[(near > first) & is_left[near] & (labels[near] == labels[first])]
+        near = near[labels[near] == labels[first]]
         low = np.maximum(boxes[near, :2], boxes[first, :2])
         high = np.minimum(boxes[near, 2:], boxes[first, 2:])
         common = np.clip(high - low, 0, None).prod(axis=1)
         union = areas[near] + areas[first] - common
-        is_same = (common > MAX_OVERLAP * union) | (common > MAX_CONTAINED * areas[near])
-        is_left[near[is_same]] = False
-    return np.flatnonzero(is_left).tolist()
+        overlap = np.maximum(common / union, CONTAINED * common / areas[near])
+        left[near] *= np.exp(-(overlap**2) / SPREAD)
+    return np.array(list(kept), int), np.array(list(kept.values()))
 
 
 def to_pixels(defect: Defect, left: float, top: float, width: float, height: float) -> Defect:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nbutils.inference import windows
-from nbutils.inference.defects import Defect, suppress, to_pixels
+from nbutils.inference.defects import CellDecoder, Defect, suppress, to_pixels
 from nbutils.inference.prediction import Prediction
 from nbutils.runtime import batched
 
@@ -32,7 +32,7 @@ def predict(predictor: "Predictor", gray: np.ndarray) -> tuple[Prediction, np.nd
     if decoder:
         shape = tiles.rows.cells, tiles.columns.cells, len(predictor.classes)
         stitched = np.zeros(shape, np.float32)
-    found = Findings(decoder.normal if decoder else (), predictor.policy is not None)
+    found = Findings(decoder, predictor.policy is not None)
     places = tiles.places()
     for group in batched(tiles.cut(gray), windows.GROUP):
         images = [predictor.to_input(view) for view in group]
@@ -61,7 +61,7 @@ def _owned(prediction: Prediction, tiles: windows.Windows, row: int, column: int
 class Findings:
     """What the windows of an image say, one after another."""
 
-    normal: Sequence[str]  # classes that mean "no defect"
+    decoder: CellDecoder | None  # None without a map
     has_policy: bool  # that says what a person reviews; else it is all
     defects: list[Defect] = field(default_factory=list)
     embedding: Any = 0.0  # sum over the windows
@@ -83,10 +83,13 @@ class Findings:
             self.doubtful.append(prediction)
         elif prediction.is_novel or prediction.is_degraded:
             self.unlike.append(prediction)
-        elif not (prediction.reasons or prediction.defects or prediction.label in self.normal):
+        elif not (prediction.reasons or prediction.defects or self._is_normal(prediction)):
             self.unplaced.append(prediction)
         if defects and (not self.surest or _surest(prediction) > _surest(self.surest)):
             self.surest = prediction
+
+    def _is_normal(self, prediction: Prediction) -> bool:
+        return self.decoder is not None and prediction.label in self.decoder.normal
 
     def combine(self, stitched: np.ndarray | None, shape: tuple[int, ...]) -> Prediction:
         """Return the prediction of the whole image, of a shape in pixels."""
@@ -99,7 +102,7 @@ class Findings:
         reasons = reasons if self.has_policy else chosen.reasons
         risks = [peak if is_empty else chosen.risk, self.riskiest.risk if reasons else 0.0]
         height, width = shape[:2]
-        inside = (_clip(each, width, height) for each in _without_duplicates(self.defects))
+        inside = (_clip(each, width, height) for each in self._without_duplicates())
         return replace(
             chosen,
             prediction_set=() if is_empty else chosen.prediction_set,
@@ -111,6 +114,18 @@ class Findings:
             is_empty=is_empty,
             peak=peak,
         )
+
+    def _without_duplicates(self) -> list[Defect]:
+        """Return the defects, the surest first, without those that two windows found."""
+        if self.decoder is None:
+            return []
+        labels = np.array([each.label for each in self.defects])
+        scores = np.array([each.confidence for each in self.defects])
+        edges = [(each.xmin, each.ymin, each.xmax, each.ymax) for each in self.defects]
+        boxes = np.reshape(edges, (-1, 4))
+        kept, scores = suppress(labels, scores, boxes, self.decoder.threshold)
+        pairs = zip(kept, scores, strict=True)
+        return [replace(self.defects[at], confidence=float(score)) for at, score in pairs]
 
     def _reasons(self, peak: float) -> Iterator[str]:
         """Give what speaks for a review, each with its worst window; of an empty map, its peak."""
@@ -134,14 +149,6 @@ class Findings:
 
 def _surest(prediction: Prediction) -> float:
     return max((each.confidence for each in prediction.defects), default=0.0)
-
-
-def _without_duplicates(defects: list[Defect]) -> list[Defect]:
-    """Return defects, the surest first, without those that two windows found."""
-    defects = sorted(defects, key=lambda each: -each.confidence)
-    labels = np.array([each.label for each in defects])
-    edges = [(each.xmin, each.ymin, each.xmax, each.ymax) for each in defects]
-    return [defects[place] for place in suppress(labels, np.reshape(edges, (-1, 4)))]
 
 
 def _clip(defect: Defect, width: int, height: int) -> Defect:

@@ -214,6 +214,8 @@ def _fit(
         print(f"training the map alone for {settings['head_epochs']} epochs", flush=True)
         draws.epoch = settings["epochs"]
         resuming.seed_layers(network, settings["seed"], settings["epochs"])
+        mild = {"corruption": settings["corruption"] * defect_head.CORRUPTION, "mosaics": 0.0}
+        drawn = _training_batches(trainer, samples, settings | mild, draws)
         defect_head.train(trainer, drawn, settings["head_epochs"])
     return history
 
