@@ -57,3 +57,6 @@ def test_cells_in_boxes_are_told_from_the_background():
     assert detection.cell_auroc(inside, rows, ["a", "b"]) == 1
     assert detection.cell_auroc(inside[:, :, ::-1], rows, ["a", "b"]) == 0
     assert detection.cell_auroc(np.zeros_like(inside), rows, ["a", "b"]) == 0.5
+    inside[:, :, 2, 0] = 0.95  # just outside
+    assert detection.cell_auroc(inside, rows, ["a", "b"]) == 0.5
+    assert detection.cell_auroc(inside, rows, ["a", "b"], with_rim=False) == 1

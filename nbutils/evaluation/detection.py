@@ -34,7 +34,7 @@ def evaluate(predictor: Predictor, rows: pd.DataFrame) -> dict:
     -------
     images (count); average_precision of each class and mean_average_precision; pointing (share of
     images whose brightest cell of the true class lies in a box of it) with its Wilson interval,
-    energy (share of that map in boxes); cell_auroc. All in [0, 1].
+    energy (share of that map in boxes); cell_auroc, and the same without_rim. All in [0, 1].
     """
     assert predictor.decoder is not None
     classes = list(predictor.classes)
@@ -56,6 +56,7 @@ def evaluate(predictor: Predictor, rows: pd.DataFrame) -> dict:
         "pointing_interval": wilson(int(scores["pointing"].sum()), len(scores)),
         "energy": float(scores["energy"].mean()),
         "cell_auroc": cell_auroc(maps, rows, classes),
+        "cell_auroc_without_rim": cell_auroc(maps, rows, classes, with_rim=False),
     }
 
 
@@ -121,7 +122,9 @@ def best_threshold(matches: pd.DataFrame, boxes: Sequence[Boxes]) -> float:
     return float(max(THRESHOLDS, key=f1))
 
 
-def cell_auroc(maps: np.ndarray, rows: pd.DataFrame, classes: list[str]) -> float:
+def cell_auroc(
+    maps: np.ndarray, rows: pd.DataFrame, classes: list[str], with_rim: bool = True
+) -> float:
     """Return how well maps tell cells in boxes from the background: area under the ROC curve.
 
     Parameters
@@ -132,13 +135,16 @@ def cell_auroc(maps: np.ndarray, rows: pd.DataFrame, classes: list[str]) -> floa
         Of `split.csv`: boxes, width and height (pixels).
     classes
         Names, in the order of the maps.
+    with_rim
+        Whether cells just outside a box, which training leaves out (`cells.RIM`), are background.
     """
-    grid = maps.shape[1]
+    count, grid = len(classes), maps.shape[1]
     boxes = cells.read_boxes(rows, classes, grid)
-    targets = [
-        cells.encode(each, len(classes), grid, grid)[..., 2 * len(classes)] for each in boxes
-    ]
-    return float(roc_auc_score(np.ravel(targets), maps.max(axis=-1).ravel()))
+    targets = np.stack([cells.encode(each, count, grid, grid) for each in boxes])
+    is_inside = targets[..., 2 * count] > 0
+    is_clear = targets[..., count : 2 * count].all(axis=-1)
+    counts = is_inside | is_clear | with_rim
+    return float(roc_auc_score(is_inside[counts], maps.max(axis=-1)[counts]))
 
 
 def iou(defect: Defect, box: tuple) -> float:
