@@ -51,7 +51,7 @@ def digested(*files: Path) -> Iterator[None]:
 def _enter_digests(files: tuple[Path, ...], digests: Mapping[str, str]) -> None:
     """Put digests of files, by name, in the place of those that they had, if any."""
     listed = files[0].with_name(runs.DIGESTS)
-    with disk.turn(listed):
+    with disk.locked_file(listed):
         before, names = _read_digests(listed), {file.name for file in files}
         after = {name: value for name, value in before.items() if name not in names} | dict(digests)
         if after == before:

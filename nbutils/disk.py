@@ -112,10 +112,10 @@ def lock(folder: Path) -> None:
 
 
 @contextmanager
-def turn(file: Path) -> Iterator[None]:
-    """Wait until no other process changes a file that several may, and keep them waiting.
+def locked_file(file: Path) -> Iterator[None]:
+    """Hold a file within a block: others that want to change it wait.
 
-    Raises UserError that names the file if that takes long.
+    Raises UserError that names the file if another process holds it for `PATIENCE` seconds.
     """
     from filelock import FileLock, Timeout
 

@@ -89,16 +89,16 @@ def fit_policy(predictor, split, folder):
     curve = review.expected_cost(calibrated, validation_y, costs)
     probabilities, embeddings, _ = predictor.forward(images, tta_views=1)
     distances = novelty.held_out_distances(embeddings, y)
-    no_steel = predictor.forward(outliers.draw_outliers(50, predictor.size, seed=0)).embeddings
-    drawn = novelty.fit_gaussians(no_steel, np.zeros(len(no_steel), int))
-    relative = novelty.relative_distances(distances, drawn.distances(embeddings))
+    drawn = predictor.forward(outliers.draw_outliers(50, predictor.size, seed=0)).embeddings
+    of_outliers = novelty.fit_gaussians(drawn, np.zeros(len(drawn), int))
+    relative = novelty.relative_distances(distances, of_outliers.distances(embeddings))
     thresholds = review.Thresholds(
         temperature,
         conformal.conformal_thresholds(calibrated, validation_y),
         review.optimal_threshold(curve),
         float(np.quantile(relative, 1 - costs.false_alarm_rate)),
     )
-    review.ReviewPolicy(thresholds, novelty.fit_gaussians(embeddings, y), drawn).save(folder)
+    review.ReviewPolicy(thresholds, novelty.fit_gaussians(embeddings, y), of_outliers).save(folder)
     statistics = np.array([image_statistics(image) for image in images])
     drift.fit_reference(statistics, embeddings, relative, y, predictor.classes, seed=0).save(folder)
 

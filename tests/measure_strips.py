@@ -42,7 +42,7 @@ def main(run: Path) -> None:
     images = datasets.read_originals(test)
     side = len(images[0])
     for cut in (0, side // 2):
-        tiles = judge_tiles(load_predictor(), images, list(test["label"]), cut)
+        tiles = score_tiles(load_predictor(), images, list(test["label"]), cut)
         for kind, part in {"tiles": tiles, "whole tiles": tiles[tiles["whole"]]}.items():
             right, count = part["right"].sum(), len(part)
             low, high = wilson(right, count)
@@ -58,11 +58,11 @@ def main(run: Path) -> None:
             predict(file, strip.size)
 
 
-def judge_tiles(
+def score_tiles(
     predictor: Predictor, images: list[np.ndarray], labels: list[str], cut: int
 ) -> pd.DataFrame:
-    """Tell of each tile of the strips whether it gets its class (right), and is not cut (whole)."""
-    judged = []
+    """Return for each tile of the strips whether its class is right, and whether it is whole."""
+    rows_of = []
     count = ROWS * COLUMNS
     side = len(images[0])
     for first in range(0, len(images) - count + 1, count):
@@ -79,8 +79,8 @@ def judge_tiles(
             surest = np.sort(cells, axis=0)[-max(int(TOP_SHARE * len(cells)), 1) :]
             found = predictor.classes[surest.mean(axis=0).argmax()]
             is_outer = row in (0, ROWS - 1) or column in (0, COLUMNS - 1)
-            judged.append((found == label, not (cut and is_outer)))
-    return pd.DataFrame(judged, columns=["right", "whole"])
+            rows_of.append((found == label, not (cut and is_outer)))
+    return pd.DataFrame(rows_of, columns=["right", "whole"])
 
 
 def edges(number: int, side: int, cut: int, scale: float) -> tuple[int, int]:

@@ -146,5 +146,21 @@ def test_the_map_after_the_class_is_the_same_if_it_was_interrupted(tmp_path, mon
         np.testing.assert_allclose(one, other, atol=1e-6)
 
 
+def test_the_map_alone_sees_milder_corruption_and_no_mosaics(network, tmp_path, monkeypatch):
+    images, y, boxes = bright_squares(16)
+    settings = SETTINGS | {"corruption": 1.0, "mosaics": 0.3, "epochs": 1, "head_epochs": 1}
+    trainer, original, seen = defect_head.DefectTrainer(network, 1.0), cells.augment, []
+    optimizer = training.make_optimizer(settings)
+    trainer.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
+
+    def augment(samples, chosen, seeds, n_classes, grid, *rates):
+        seen.append(rates)
+        return original(samples, chosen, seeds, n_classes, grid, *rates)
+
+    monkeypatch.setattr(cells, "augment", augment)
+    training.fit(trainer, (images, y), (images, y), tmp_path, settings, boxes)
+    assert seen == [(1.0, 0.3, settings["outliers"]), (0.5, 0.0, settings["outliers"])]
+
+
 def interrupted(*arguments):
     raise KeyboardInterrupt

@@ -6,9 +6,10 @@ import pytest
 from nbutils.data import cells
 from nbutils.data.outliers import draw_outlier
 from nbutils.inference import windows
-from nbutils.inference.defects import CellDecoder, connected, suppress
+from nbutils.inference.defects import CellDecoder, Defect, connected, overlaps, suppress
 from nbutils.inference.prediction import NO_POLICY
 from nbutils.inference.predictor import Predictor
+from nbutils.inference.strips import without_duplicates
 from nbutils.uncertainty.review import Assessment
 
 CLASSES = ("scratch", "pit")
@@ -59,21 +60,21 @@ def test_connected_regions_touch_by_corners():
     assert (regions > 0).tolist() == mask.tolist()
 
 
-def test_of_two_boxes_of_a_defect_the_surer_stays():
-    sure, same, inside, beyond = (0, 0, 10, 10), (1, 1, 11, 11), (2, 2, 5, 5), (9, 9, 19, 19)
-    boxes, labels = np.array([beyond, same, sure, inside, sure], float), np.array([0, 0, 0, 0, 1])
-    scores = np.array([0.8, 0.85, 0.9, 0.8, 0.7])
-    kept, lowered = suppress(labels, scores, boxes, 0.6)
-    assert kept.tolist() == [2, 0, 4]
-    assert lowered == pytest.approx([0.9, 0.8, 0.7], rel=0.001)
+def test_a_box_loses_confidence_by_its_overlap_with_a_surer_one_of_its_class():
+    sure, third, inside, beyond = (0, 0, 10, 10), (5, 0, 15, 10), (2, 2, 5, 5), (10, 10, 20, 20)
+    boxes = np.array([beyond, third, sure, inside, sure], float)
+    labels, scores = np.array([0, 0, 0, 0, 1]), np.array([0.8, 0.85, 0.9, 0.8, 0.7])
+    kept, lowered = suppress(labels, scores, boxes, 0.1)
+    expected = {2: 0.9, 0: 0.8, 4: 0.7, 1: 0.85 * np.exp(-2 / 9), 3: 0.8 * np.exp(-1 / 2)}
+    assert kept.tolist() == [2, 0, 4, 1, 3]
+    assert lowered == pytest.approx([expected[place] for place in kept])
+    assert suppress(labels, scores, boxes, 0.65)[0].tolist() == [2, 0, 4, 1]
     assert not len(suppress(labels[:0], scores[:0], np.empty((0, 4)), 0.6)[0])
 
 
-def test_boxes_side_by_side_stay_and_lose_confidence():
-    boxes = np.array([(0, 0, 10, 10), (4, 0, 14, 10), (8, 0, 18, 10)], float)
-    kept, scores = suppress(np.zeros(3), np.full(3, 0.9), boxes, 0.3)
-    assert kept.tolist() == [0, 2, 1]  # the middle one overlaps with both
-    assert 0.9 == scores[0] > scores[1] > scores[2] > 0.3
+def test_a_box_on_the_threshold_is_kept():
+    for kind in (np.float32, np.float64):
+        assert len(suppress(np.zeros(1), np.array([0.7], kind), np.ones((1, 4)), 0.7)[0]) == 1
 
 
 def test_boxes_without_area_lower_no_other():
@@ -83,24 +84,41 @@ def test_boxes_without_area_lower_no_other():
     assert scores.tolist() == [0.9, 0.8, 0.7]
 
 
+def test_confidence_is_that_in_the_class_and_in_the_box():
+    values = cells_of([(0, 1, 1, 4, 3)]).reshape(8, 8, -1)
+    is_scratch = values[..., 0] > 0
+    values[is_scratch, 0], values[is_scratch, 2] = np.log(0.9 / 0.1), np.log(0.4 / 0.6)
+    [defect] = CellDecoder(CLASSES, 8).defects(values.ravel())
+    assert defect.confidence == pytest.approx(0.9**0.7 * 0.4**0.3)
+
+
+@pytest.mark.parametrize("output", [0, 2, 3])
+def test_a_cell_that_is_no_number_hides_no_other(output):
+    values = cells_of([(0, 1, 1, 4, 3), (1, 5, 4, 8, 8)]).reshape(8, 8, -1)
+    values[0, 0], values[0, 0, output] = 9, np.nan
+    labels = {each.label for each in CellDecoder(CLASSES, 8).defects(values.ravel())}
+    assert labels == {"scratch", "pit"}
+
+
 @pytest.mark.parametrize("shape", [(60, 900), (900, 60), (40, 40)])
-def test_boxes_of_a_strip_are_suppressed_as_if_each_met_all_others(shape):
+def test_of_two_windows_that_show_a_defect_the_surer_counts(shape):
     rng = np.random.default_rng(0)
     start = rng.uniform(0, shape, (300, 2))
     boxes = np.hstack([start, start + rng.uniform(1, 40, (300, 2))])
-    labels, scores = rng.integers(2, size=300), rng.uniform(0.3, 1, 300)
-    expected, left, kept = scores.copy(), list(range(300)), []
-    while left:
-        kept.append(left.pop(int(expected[left].argmax())))
-        for place in left:
-            if labels[place] == labels[kept[-1]]:
-                pair = np.array([1.0, expected[place]])
-                expected[place] = suppress(np.zeros(2), pair, boxes[[kept[-1], place]], 0.0)[1][1]
-        left = [place for place in left if expected[place] >= 0.5]
-    found, lowered = suppress(labels, scores, boxes, 0.5)
-    assert found.tolist() == kept
-    assert lowered == pytest.approx(expected[kept])
-    assert len(kept) < len(boxes)
+    found = [Defect(CLASSES[at % 2], float(rng.random()), *box) for at, box in enumerate(boxes)]
+    windows_of = rng.integers(4, size=300).tolist()
+    kept: list[int] = []
+    for at in sorted(range(300), key=lambda at: -found[at].confidence):
+        others = [
+            other
+            for other in kept
+            if found[other].label == found[at].label and windows_of[other] != windows_of[at]
+        ]
+        if not any(overlaps(boxes[other], boxes[[at]])[0] > 0.4 for other in others):
+            kept.append(at)
+    assert without_duplicates(found, windows_of) == [found[at] for at in kept]
+    assert len(kept) < len(found)
+    assert sorted(without_duplicates(found, [0] * 300), key=id) == sorted(found, key=id)
 
 
 @pytest.mark.parametrize(("length", "window"), [(700, 200), (200, 200), (5, 200), (333, 97)])
@@ -313,7 +331,7 @@ def test_without_a_policy_a_strip_is_reviewed():
     assert predictor.predict_image(gray).reasons == NO_POLICY
 
 
-def test_drawn_outliers_are_of_no_class_and_differ():
+def test_outliers_are_of_no_class_and_differ():
     rng = np.random.default_rng(0)
     drawn = [draw_outlier(32, rng) for _ in range(12)]
     assert all(image.shape == (32, 32) and image.dtype == np.uint8 for image in drawn)

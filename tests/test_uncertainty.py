@@ -162,11 +162,11 @@ def test_distances_are_one_for_known_and_more_for_novel_embeddings():
     assert gaussians.distances(np.full((1, 4), 10.0))[0] > 5
 
 
-def test_of_images_as_far_from_a_class_those_near_to_drawings_are_more_novel(policy):
+def test_of_images_as_far_from_a_class_those_near_to_outliers_are_more_novel(policy):
     towards, away = policy.assess(np.full((2, 2), 0.5), np.float32([[-3], [3]])).novelty
     assert towards == pytest.approx(9 / 2) and away == pytest.approx(9 / 8)
-    drawn = policy.assess(np.full((1, 2), 0.5), np.float32([[-5]])).novelty
-    assert np.isfinite(drawn).all() and drawn > 1e6
+    outlier = policy.assess(np.full((1, 2), 0.5), np.float32([[-5]])).novelty
+    assert np.isfinite(outlier).all() and outlier > 1e6
 
 
 def test_held_out_distances_are_not_those_to_an_image_itself():
@@ -194,11 +194,11 @@ def test_a_class_of_one_scene_is_held_out_image_by_image():
 
 @pytest.fixture
 def policy():
-    """A policy for two classes whose embeddings lie at 0 and 10, and drawings at -5."""
+    """A policy for two classes whose embeddings lie at 0 and 10, and outliers at -5."""
     gaussians = ClassGaussians(np.float32([[0], [10]]), np.float32([[[1]], [[1]]]))
-    drawn = ClassGaussians(np.float32([[-5]]), np.float32([[[1]]]))
+    outliers = ClassGaussians(np.float32([[-5]]), np.float32([[[1]]]))
     thresholds = Thresholds(1.0, {"90": 0.4, "95": 0.2, "99": 0.0}, 0.75, 1.0)
-    return ReviewPolicy(thresholds, gaussians, drawn)
+    return ReviewPolicy(thresholds, gaussians, outliers)
 
 
 def test_an_answer_is_sure_where_network_and_distance_agree(policy):

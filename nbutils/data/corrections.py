@@ -66,7 +66,7 @@ def write(gray: np.ndarray, predicted: str, corrected: str, model: str) -> Path:
     try:
         with runs.atomic_write(image) as tmp:
             Image.fromarray(gray).save(tmp)
-        with disk.turn(file):
+        with disk.locked_file(file):
             _append(file, (str(image), digest, predicted, corrected, now, model))
     except (OSError, UserError) as error:
         raise UserError(f"the correction was not kept: {error}") from error

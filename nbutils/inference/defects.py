@@ -8,9 +8,9 @@ import numpy as np
 
 from nbutils.artefacts import CELL_EXTRA, MAX_LOG_DISTANCE
 
-SPREAD = 0.5  # of the squared overlap with a surer box, by which a box loses confidence
-CONTAINED = 0.5  # overlap that a box counts for which lies in a surer one, however small
-CLASS_SHARE, BOX_SHARE = 0.7, 0.3  # in a defect's confidence: a weighted geometric mean
+CLASS_EXPONENT, BOX_EXPONENT = 0.7, 0.3  # of a defect's confidence in its class, and in its box
+SIGMA = 0.5  # of Soft-NMS: a score is multiplied by exp(-overlap² / SIGMA)
+CONTAINED = 0.5  # least overlap of a box that lies wholly in a surer one
 LEAST_AREA = 1e-12  # of a box, so that overlaps can be divided by it
 MIN_CELLS = 2  # of a region, where boxes are drawn around regions
 
@@ -70,8 +70,10 @@ class CellDecoder:
         defect_map, extra = self.split(values)
         if not self.boxed:
             return self._regions(defect_map, threshold)
-        scores = defect_map.max(axis=2) ** CLASS_SHARE * _sigmoid(extra[..., 0]) ** BOX_SHARE
-        rows, columns = np.nonzero(scores >= threshold)
+        quality = _sigmoid(extra[..., 0])
+        scores = defect_map.max(axis=2) ** CLASS_EXPONENT * quality**BOX_EXPONENT
+        is_found = (scores >= threshold) & np.isfinite(extra).all(axis=2)
+        rows, columns = np.nonzero(is_found)
         distances = np.exp(np.clip(extra[rows, columns, 1:], -MAX_LOG_DISTANCE, MAX_LOG_DISTANCE))
         x, y = columns + 0.5, rows + 0.5
         edges = np.stack(
@@ -113,44 +115,42 @@ class CellDecoder:
 def suppress(
     labels: np.ndarray, scores: np.ndarray, boxes: np.ndarray, threshold: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Keep the surest of the boxes that tell of one defect.
+    """Lower the scores of boxes that overlap with surer ones of their class, and keep the others.
 
-    From the surest on, each box lowers the scores of those of its class that overlap with it, the
-    more the more they do: where defects lie side by side, a second box may be one of them (soft
-    suppression of Bodla et al., ICCV 2017).
+    A score is multiplied by exp(-overlap² / `SIGMA`) for each surer box that is kept: where defects
+    lie side by side, a second box may be one of them (Soft-NMS, Bodla et al., ICCV 2017).
 
     Parameters
     ----------
     labels, scores
-        Class and confidence, in [0, 1], of each box.
+        Of each box: its class, and its confidence (float) in [0, 1].
     boxes
         float (boxes, 4): xmin, ymin, xmax, ymax.
     threshold
-        Confidence of boxes that are kept.
+        Least score of a box that is kept.
 
     Returns
     -------
-    Places of the boxes that are kept, the surest first, and their scores, lowered.
+    Places of the boxes that are kept, the surest first, and their scores.
     """
-    if not len(boxes):
-        return np.empty(0, int), scores
-    areas = np.maximum((boxes[:, 2:] - boxes[:, :2]).prod(axis=1), LEAST_AREA)
-    axis = int(np.ptp(boxes[:, :2], axis=0).argmax())  # a strip is searched along its length
-    by_start = boxes[:, axis].argsort(kind="stable")
-    starts, longest = boxes[by_start, axis], (boxes[:, axis + 2] - boxes[:, axis]).max()
-    kept, left = {}, scores.astype(float)
-    while left[first := int(left.argmax())] >= threshold:
+    kept, left = {}, scores.copy()
+    while len(left) and left[first := int(left.argmax())] >= threshold:
         kept[first], left[first] = left[first], -np.inf
-        reach = boxes[first, axis] - longest, boxes[first, axis + 2]
-        near = by_start[slice(*starts.searchsorted(reach))]
-        near = near[labels[near] == labels[first]]
-        low = np.maximum(boxes[near, :2], boxes[first, :2])
-        high = np.minimum(boxes[near, 2:], boxes[first, 2:])
-        common = np.clip(high - low, 0, None).prod(axis=1)
-        union = areas[near] + areas[first] - common
-        overlap = np.maximum(common / union, CONTAINED * common / areas[near])
-        left[near] *= np.exp(-(overlap**2) / SPREAD)
+        others = labels == labels[first]
+        left[others] *= np.exp(-(overlaps(boxes[first], boxes[others]) ** 2) / SIGMA)
     return np.array(list(kept), int), np.array(list(kept.values()))
+
+
+def overlaps(box: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Return how far others, (boxes, 4), overlap with a box, (4,): IoU, or more of those within.
+
+    One that lies in the box to a share has `CONTAINED` times that share at least, however small.
+    """
+    low, high = np.maximum(others[:, :2], box[:2]), np.minimum(others[:, 2:], box[2:])
+    common = np.clip(high - low, 0, None).prod(axis=1)
+    areas = np.maximum((others[:, 2:] - others[:, :2]).prod(axis=1), LEAST_AREA)
+    union = areas + (box[2:] - box[:2]).prod() - common
+    return np.maximum(common / union, CONTAINED * common / areas)
 
 
 def to_pixels(defect: Defect, left: float, top: float, width: float, height: float) -> Defect:

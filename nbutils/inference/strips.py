@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nbutils.inference import windows
-from nbutils.inference.defects import CellDecoder, Defect, suppress, to_pixels
+from nbutils.inference.defects import Defect, overlaps, to_pixels
 from nbutils.inference.prediction import Prediction
 from nbutils.runtime import batched
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from nbutils.inference.predictor import Predictor
 
 MAX_UNLIKE = 0.05  # share of the windows that may be unlike those of training, by chance
+MAX_OVERLAP = 0.4  # of the boxes of two windows; of more, both are one defect
 MAX_PEAK = 0.1  # of the map of an image that is accepted as one without a defect
 
 
@@ -32,7 +33,7 @@ def predict(predictor: "Predictor", gray: np.ndarray) -> tuple[Prediction, np.nd
     if decoder:
         shape = tiles.rows.cells, tiles.columns.cells, len(predictor.classes)
         stitched = np.zeros(shape, np.float32)
-    found = Findings(decoder, predictor.policy is not None)
+    found = Findings(decoder.normal if decoder else (), predictor.policy is not None)
     places = tiles.places()
     for group in batched(tiles.cut(gray), windows.GROUP):
         images = [predictor.to_input(view) for view in group]
@@ -61,9 +62,10 @@ def _owned(prediction: Prediction, tiles: windows.Windows, row: int, column: int
 class Findings:
     """What the windows of an image say, one after another."""
 
-    decoder: CellDecoder | None  # None without a map
+    normal: Sequence[str]  # classes that mean "no defect"
     has_policy: bool  # that says what a person reviews; else it is all
     defects: list[Defect] = field(default_factory=list)
+    found_by: list[int] = field(default_factory=list)  # the window, for each defect
     embedding: Any = 0.0  # sum over the windows
     count: int = 0  # windows
     surest: Prediction | None = None  # with the surest defect
@@ -77,19 +79,17 @@ class Findings:
         self.count += 1
         self.embedding = self.embedding + embedding
         self.defects += defects
+        self.found_by += [self.count] * len(defects)
         if not self.riskiest or prediction.risk > self.riskiest.risk:
             self.riskiest = prediction
         if prediction.reasons and (defects or prediction.defect_map is None):
             self.doubtful.append(prediction)
         elif prediction.is_novel or prediction.is_degraded:
             self.unlike.append(prediction)
-        elif not (prediction.reasons or prediction.defects or self._is_normal(prediction)):
+        elif not (prediction.reasons or prediction.defects or prediction.label in self.normal):
             self.unplaced.append(prediction)
         if defects and (not self.surest or _surest(prediction) > _surest(self.surest)):
             self.surest = prediction
-
-    def _is_normal(self, prediction: Prediction) -> bool:
-        return self.decoder is not None and prediction.label in self.decoder.normal
 
     def combine(self, stitched: np.ndarray | None, shape: tuple[int, ...]) -> Prediction:
         """Return the prediction of the whole image, of a shape in pixels."""
@@ -102,7 +102,8 @@ class Findings:
         reasons = reasons if self.has_policy else chosen.reasons
         risks = [peak if is_empty else chosen.risk, self.riskiest.risk if reasons else 0.0]
         height, width = shape[:2]
-        inside = (_clip(each, width, height) for each in self._without_duplicates())
+        distinct = without_duplicates(self.defects, self.found_by)
+        inside = (_clip(each, width, height) for each in distinct)
         return replace(
             chosen,
             prediction_set=() if is_empty else chosen.prediction_set,
@@ -114,18 +115,6 @@ class Findings:
             is_empty=is_empty,
             peak=peak,
         )
-
-    def _without_duplicates(self) -> list[Defect]:
-        """Return the defects, the surest first, without those that two windows found."""
-        if self.decoder is None:
-            return []
-        labels = np.array([each.label for each in self.defects])
-        scores = np.array([each.confidence for each in self.defects])
-        edges = [(each.xmin, each.ymin, each.xmax, each.ymax) for each in self.defects]
-        boxes = np.reshape(edges, (-1, 4))
-        kept, scores = suppress(labels, scores, boxes, self.decoder.threshold)
-        pairs = zip(kept, scores, strict=True)
-        return [replace(self.defects[at], confidence=float(score)) for at, score in pairs]
 
     def _reasons(self, peak: float) -> Iterator[str]:
         """Give what speaks for a review, each with its worst window; of an empty map, its peak."""
@@ -149,6 +138,32 @@ class Findings:
 
 def _surest(prediction: Prediction) -> float:
     return max((each.confidence for each in prediction.defects), default=0.0)
+
+
+def without_duplicates(defects: Sequence[Defect], found_by: Sequence[int]) -> list[Defect]:
+    """Return defects, the surest first, without those that another window was surer of.
+
+    `found_by` has the number of the window that found each: two of one window are two defects.
+    """
+    if not defects:
+        return []
+    order = sorted(range(len(defects)), key=lambda at: -defects[at].confidence)
+    window, labels = np.array(found_by), np.array([each.label for each in defects])
+    boxes = np.array([(each.xmin, each.ymin, each.xmax, each.ymax) for each in defects])
+    axis = int(np.ptp(boxes[:, :2], axis=0).argmax())  # a strip is searched along its length
+    by_start = boxes[:, axis].argsort(kind="stable")
+    starts, longest = boxes[by_start, axis], (boxes[:, axis + 2] - boxes[:, axis]).max()
+    is_left, kept = np.ones(len(defects), bool), []
+    for first in order:
+        if not is_left[first]:
+            continue
+        kept.append(defects[first])
+        is_left[first] = False
+        reach = boxes[first, axis] - longest, boxes[first, axis + 2]
+        near = by_start[slice(*starts.searchsorted(reach))]
+        near = near[(labels[near] == labels[first]) & (window[near] != window[first])]
+        is_left[near[overlaps(boxes[first], boxes[near]) > MAX_OVERLAP]] = False
+    return kept
 
 
 def _clip(defect: Defect, width: int, height: int) -> Defect:

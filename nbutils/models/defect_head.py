@@ -13,7 +13,6 @@ BOX_WEIGHT, QUALITY_WEIGHT = 2.0, 0.5  # in the loss of the cells
 INSIDE_WEIGHT = 0.2  # of the cells in boxes, beside those outside
 NAME = "cells"  # of the layer, and begin of the names of those before it
 HEAD_LEARNING_RATE = 2e-3
-CORRUPTION = 0.5  # of the strength before, while the head is trained alone: places need detail
 
 
 def add_head(model: keras.Model, n_classes: int) -> keras.Model:

@@ -35,6 +35,7 @@ COMMON_SETTINGS = {
     "freeze_batch_norm": False,
 }
 HEAD_EPOCHS_WITH_BOXES = 24  # of the map, which learns more from boxes than from classes
+HEAD_CORRUPTION = 0.5  # times `corruption`, while the map is trained alone: places need detail
 RECIPES = {CUSTOM_CNN: {"epochs": 30, "learning_rate": 2e-3, "tta_views": 8}}  # all others:
 FINE_TUNING = {
     "epochs": 8,
@@ -211,13 +212,18 @@ def _fit(
         print(f"the training of {done} epochs was over, but for its saving", flush=True)
     history = checkpoint.load_best()
     if isinstance(trainer, DefectTrainer) and settings["head_epochs"]:
-        print(f"training the map alone for {settings['head_epochs']} epochs", flush=True)
-        draws.epoch = settings["epochs"]
-        resuming.seed_layers(network, settings["seed"], settings["epochs"])
-        mild = {"corruption": settings["corruption"] * defect_head.CORRUPTION, "mosaics": 0.0}
-        drawn = _training_batches(trainer, samples, settings | mild, draws)
-        defect_head.train(trainer, drawn, settings["head_epochs"])
+        _train_map(trainer, samples, settings, draws)
     return history
+
+
+def _train_map(trainer: DefectTrainer, samples: Samples, settings: dict, draws: EpochDraws) -> None:
+    """Train the map alone, with milder corruption, and on whole images, whose boxes are whole."""
+    print(f"training the map alone for {settings['head_epochs']} epochs", flush=True)
+    draws.epoch = settings["epochs"]
+    resuming.seed_layers(trainer.network, settings["seed"], settings["epochs"])
+    milder = {"corruption": settings["corruption"] * HEAD_CORRUPTION, "mosaics": 0.0}
+    drawn = _training_batches(trainer, samples, settings | milder, draws)
+    defect_head.train(trainer, drawn, settings["head_epochs"])
 
 
 def _training_batches(
