@@ -34,7 +34,7 @@ COMMON_SETTINGS = {
     "head_epochs": 0,
     "freeze_batch_norm": False,
 }
-HEAD_EPOCHS_WITH_BOXES = 24  # of the map, which learns more from boxes than from classes
+HEAD_EPOCHS_WITH_BOXES = 40  # of the map, which learns more from boxes than from classes
 HEAD_CORRUPTION = 0.5  # times `corruption`, while the map is trained alone: places need detail
 RECIPES = {CUSTOM_CNN: {"epochs": 30, "learning_rate": 2e-3, "tta_views": 8}}  # all others:
 FINE_TUNING = {
