@@ -1,6 +1,7 @@
 """Trainings and inspections that are killed, started twice, or out of disk."""
 
 import shutil
+from contextlib import contextmanager
 from pathlib import Path
 
 import folders
@@ -39,16 +40,17 @@ def tiny_cnn():
     return keras.Model(image, keras.layers.Dense(2, activation="softmax")(x))
 
 
-def fit(arrays, folder):
+def fit(arrays, folder, **chosen):
+    settings = SETTINGS | chosen
     training.set_seeds(0)
     model = tiny_cnn()
     model.compile(
-        optimizer=training.make_optimizer(SETTINGS),
+        optimizer=training.make_optimizer(settings),
         loss="sparse_categorical_crossentropy",
         metrics=["accuracy"],
         jit_compile=False,
     )
-    return model, training.fit(model, arrays, arrays, folder, SETTINGS)
+    return model, training.fit(model, arrays, arrays, folder, settings)
 
 
 @pytest.fixture(scope="module")
@@ -68,10 +70,9 @@ def assert_same_training(trained, whole):
         assert np.array_equal(weights, others)
 
 
-@pytest.mark.parametrize("epoch", [1, 2])
-def test_a_resumed_training_equals_an_uninterrupted_one(
-    arrays, whole, tmp_path, epoch, monkeypatch, capsys
-):
+@contextmanager
+def interrupted_after(epoch):
+    """Interrupt a training when its backup of an epoch is written."""
     save = resuming.save_weights
 
     def interrupt(model, folder, kind, number):
@@ -79,11 +80,26 @@ def test_a_resumed_training_equals_an_uninterrupted_one(
         if (kind, number) == (resuming.BACKUP, epoch):
             raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr("nbutils.models.history.save_weights", interrupt)
+        yield
+
+
+@pytest.mark.parametrize("epoch", [1, 2])
+def test_a_resumed_training_equals_an_uninterrupted_one(arrays, whole, tmp_path, epoch, capsys):
+    with interrupted_after(epoch):
         fit(arrays, tmp_path)
     assert_same_training(fit(arrays, tmp_path), whole)
     assert f"resumed after epoch {epoch}" in capsys.readouterr().out
+
+
+def test_a_resumed_training_from_a_trained_start_equals_an_uninterrupted_one(arrays, tmp_path):
+    with interrupted_after(1):
+        fit(arrays, tmp_path / "resumed", head=True)
+    resumed = fit(arrays, tmp_path / "resumed", head=True)
+    assert resumed[1]["epoch"].tolist() == [0, 1, 2, 3]
+    whole = fit(arrays, tmp_path / "whole", head=True)
+    assert_same_training(resumed, (None, *whole))
 
 
 def test_a_kill_before_the_saving_costs_no_training(arrays, whole, tmp_path, capsys):
