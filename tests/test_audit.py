@@ -109,12 +109,12 @@ def test_strips_are_the_classes_whose_neighbours_look_alike():
     assert audit.find_strips(mixed, thumbnails, pairs) == []
 
 
-def test_outliers_are_far_from_their_class():
+def test_odd_images_are_far_from_their_class():
     rng = np.random.default_rng(0)
     y = np.repeat([0, 1], 40)
     features = rng.normal(size=(80, 60)) + 3 * y[:, np.newaxis]
     features[7] += 6
-    distances = audit.outliers(features, y)
+    distances = audit.distances_to_class(features, y)
     assert distances.argmax() == 7
     assert np.isclose(distances.mean(), 1)
 

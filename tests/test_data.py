@@ -281,7 +281,7 @@ def test_a_set_of_any_shape_is_audited_and_split(tmp_path, shape, monkeypatch):
     y = pd.factorize(table["label"], sort=True)[0]
     features = rng.normal(size=(len(y), 8)) + 3 * y[:, np.newaxis]
     ways = shortcuts.find(table, measures) if len(counts) < 5 else None  # a tree for each class
-    distances = audit.outliers(features, y)
+    distances = audit.distances_to_class(features, y)
     lines = audit.findings(table, part, pairs, measures, None, ways, distances)
     assert any("tiny classes" in line for line in lines)
     assert any("sizes are mixed" in line for line in lines) == is_mixed

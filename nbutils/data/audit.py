@@ -25,7 +25,7 @@ MIN_CORRELATION = 0.7  # of thumbnails that count as near-duplicates
 WINDOW = 300  # images of its class that each is compared with
 MIN_CLASS = 20  # images; fewer are called tiny
 MAX_CLIPPED = 0.1  # of the pixels of a well exposed image
-MAX_DISTANCE = 4.0  # robust standard deviations above the median distance, of an outlier
+MAX_DISTANCE = 4.0  # robust standard deviations above the median, of an image far from its class
 MIN_PAIRS = 20  # of neighbouring images, to tell whether they look alike
 MIN_PROBABILITY = 0.6  # that neighbours look more alike than a random pair; 0.5 is chance
 
@@ -184,7 +184,7 @@ def _details(thumbnail: np.ndarray) -> np.ndarray:
     return values / max(float(np.linalg.norm(values)), 1e-9)
 
 
-def outliers(features: np.ndarray, y: np.ndarray) -> np.ndarray:
+def distances_to_class(features: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Return how far each image is from the others of its class: (images,), 1 on average.
 
     Mahalanobis distances of principal components, each fifth of the images held out in turn, by one
@@ -230,7 +230,7 @@ def findings(
     shortcuts
         As `shortcuts.find` returns them.
     distances
-        As `outliers` returns them.
+        As `distances_to_class` returns them.
     """
     lines = _list_images(
         "images have a copy in another class, remove the wrong one:", contradictions(table)
@@ -266,7 +266,7 @@ def _tiny_classes(table: pd.DataFrame) -> list[str]:
 
 
 def _far(table: pd.DataFrame, distances: np.ndarray) -> pd.DataFrame:
-    """Return the rows of outliers, the farthest first: by the median absolute deviation."""
+    """Return the rows far from their class, by the median absolute deviation, farthest first."""
     median = np.median(distances)
     limit = median + MAX_DISTANCE * 1.4826 * np.median(np.abs(distances - median))
     return table.iloc[np.argsort(-distances)[: int((distances > limit).sum())]]
