@@ -1,6 +1,7 @@
 """Image files that claim more than they hold, or that would take long to decode."""
 
 import io
+import re
 import struct
 import time
 import zlib
@@ -151,6 +152,18 @@ def test_ordinary_progressive_files_and_profiles_are_read(gray):
     progressive = decode(encode(image, "JPEG", quality=95, progressive=True))
     assert np.array_equal(plain, progressive)
     assert decode(jpeg_with(image, PROFILE, 10)).shape == gray.shape
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+def test_progressive_files_that_were_cut_and_closed_again_are_refused(gray, mode):
+    data = encode(Image.fromarray(gray).convert(mode), "JPEG", progressive=True)
+    assert decode(data).shape == gray.shape
+    for length in range(len(data) // 3, len(data) - 3, 7):
+        with pytest.raises(ImageError, match="ends early"):
+            decode(data[:length] + b"\xff\xd9", "strip.jpg")
+    for scan in [place.start() for place in re.finditer(b"\xff\xda", data)][1:]:
+        with pytest.raises(ImageError, match="ends early"):
+            decode(data[:scan] + b"\xff\xd9", "strip.jpg")
 
 
 def test_large_pictures_are_turned_and_converted_by_bands(monkeypatch, gray):

@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Iterator
 
 import numpy as np
+import simplejpeg
 from PIL import TiffImagePlugin
 from PIL.ImageFile import ImageFile
 
@@ -52,8 +53,8 @@ def check_structure(data: bytes) -> bytes:
         _check_chunks(list(_png_chunks(data)))
     elif data.startswith(JPEG):
         frame, _ = _first_scan(data)
-        scans, end = _count_scans(data)
-        return data[:end] + bytes(16) if frame in HUFFMAN and scans == 1 else data
+        scans, end = _find_scans(data)
+        return data[:end] + bytes(16) if frame in HUFFMAN and len(scans) == 1 else data
     elif data.startswith(TIFF):
         _check_directories(data)
     return data
@@ -166,25 +167,45 @@ def _first_scan(data: bytes) -> tuple[int, int]:
 
 
 def _check_jpeg(data: bytes, image: ImageFile) -> None:
-    (scans, _), pixels = _count_scans(data), image.width * image.height
+    frame, _ = _first_scan(data)
+    scans, _ = _find_scans(data)
+    pixels = image.width * image.height
     if len(data) > MAX_METADATA + MAX_DENSITY * pixels:
         raise ContainerError("holds much beside its picture: save it without")
-    if scans > 1 and (scans * pixels > MAX_SCANNED or pixels > MAX_PROGRESSIVE):
+    if len(scans) > 1 and (len(scans) * pixels > MAX_SCANNED or pixels > MAX_PROGRESSIVE):
         raise ContainerError(
-            f"has {pixels // 10**6} million pixels in {scans} scans: save it as a baseline JPEG"
+            f"has {pixels // 10**6} million pixels in {len(scans)} scans: save it as a baseline JPEG"
         )
+    if len(scans) > 1 or frame not in HUFFMAN:  # the others have lost their end marker
+        _check_scans(data, scans, len(image.getbands()))
 
 
-def _count_scans(data: bytes) -> tuple[int, int]:
-    """Return how many scans a JPEG file has, and where it ends."""
-    scans, after = 0, 0
+def _check_scans(data: bytes, scans: list[int], channels: int) -> None:
+    """Raise ContainerError where scans, or their ends, are missing, of which Pillow is not told."""
+    whole = 0  # coefficients of the cosine transform that have their last bit, of 64 a channel
+    for place in scans:
+        parameters = place + 5 + 2 * data[place + 4]
+        first, last, bits = data[parameters : parameters + 3]
+        whole += data[place + 4] * (last - first + 1) if bits & 15 == 0 else 0
+    if whole < 64 * channels:
+        raise _ends_early()
+    try:
+        simplejpeg.decode_jpeg(data, "gray", strict=True)
+    except ValueError as error:
+        raise _ends_early() from error
+
+
+def _find_scans(data: bytes) -> tuple[list[int], int]:
+    """Return where the scans of a JPEG file begin, and where it ends."""
+    scans, after = [], 0
     for place in _markers(data, _first_scan(data)[1]):
         if place < after:  # within a segment
             continue
         if data[place + 1] == EOI:
             return scans, place
-        scans += data[place + 1] == SOS
-        if scans > MAX_SCANS:
+        if data[place + 1] == SOS:
+            scans.append(place)
+        if len(scans) > MAX_SCANS:
             raise ContainerError(f"has over {MAX_SCANS} scans: save it as a baseline JPEG")
         after = place + 2 + int.from_bytes(data[place + 2 : place + 4], "big")
     raise _ends_early()
