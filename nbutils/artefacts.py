@@ -97,9 +97,9 @@ def check_digest(file: Path) -> None:
 def read_card(model: Path) -> dict[str, Any]:
     """Read `model.json`; its `classes` are distinct names, and `tta_views` 1 or 8.
 
-    Where there is a `grid` of cells, it has `defect_threshold`, `boxed` and `normal`; where there
-    is an `image_size`, it is two lengths, and `bit_depth` is one of cameras. Raises UserError for
-    anything else.
+    Where there is a `grid` of cells, it has `defect_threshold`, `boxed` (whether they were trained
+    with boxes, drawn by people or pseudo ones) and `normal`; where there is an `image_size`, it is
+    two lengths, and `bit_depth` is one of cameras. Raises UserError for anything else.
     """
     file = model / runs.MODEL_CARD
     check_digest(file)

@@ -6,7 +6,7 @@ import pytest
 from nbutils.data import cells
 from nbutils.data.outliers import draw_outlier
 from nbutils.inference import windows
-from nbutils.inference.defects import CellDecoder, Defect, connected, overlaps, suppress
+from nbutils.inference.defects import CellDecoder, Defect, overlaps, suppress
 from nbutils.inference.prediction import NO_POLICY
 from nbutils.inference.predictor import Predictor
 from nbutils.inference.strips import without_duplicates
@@ -41,23 +41,16 @@ def test_boxes_are_read_from_cells():
     assert decoder.defects(cells_of([])) == []
 
 
-def test_regions_are_read_without_boxes_and_normal_classes_are_no_defect():
+def test_normal_classes_are_no_defect():
     values = cells_of([(0, 1, 1, 4, 3), (1, 5, 4, 8, 8)])
-    regions = CellDecoder(CLASSES, 8, boxed=False).defects(values)
-    assert {(each.label, each.xmin, each.ymax) for each in regions} == {
-        ("scratch", 1 / 8, 3 / 8),
-        ("pit", 5 / 8, 1.0),
-    }
-    assert [each.label for each in CellDecoder(CLASSES, 8, normal=("pit",)).defects(values)] == [
-        "scratch"
-    ]
+    [defect] = CellDecoder(CLASSES, 8, normal=("pit",)).defects(values)
+    assert defect.label == "scratch"
 
 
-def test_connected_regions_touch_by_corners():
-    mask = np.array([[1, 0, 0, 0], [0, 1, 0, 1], [0, 0, 0, 1]], bool)
-    regions = connected(mask)
-    assert regions[0, 0] == regions[1, 1] != regions[1, 3] == regions[2, 3] > 0
-    assert (regions > 0).tolist() == mask.tolist()
+def test_a_map_that_was_trained_without_boxes_has_none():
+    values = cells_of([(0, 1, 1, 4, 3)])
+    assert CellDecoder(CLASSES, 8, boxed=False).defects(values) == []
+    assert CellDecoder(CLASSES, 8, boxed=False).split(values)[0].max() > 0.99
 
 
 def test_a_box_loses_confidence_by_its_overlap_with_a_surer_one_of_its_class():

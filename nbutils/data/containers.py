@@ -172,11 +172,12 @@ def _check_jpeg(data: bytes, image: ImageFile) -> None:
     pixels = image.width * image.height
     if len(data) > MAX_METADATA + MAX_DENSITY * pixels:
         raise ContainerError("holds much beside its picture: save it without")
-    if len(scans) > 1 and (len(scans) * pixels > MAX_SCANNED or pixels > MAX_PROGRESSIVE):
+    count = len(scans)
+    if count > 1 and (count * pixels > MAX_SCANNED or pixels > MAX_PROGRESSIVE):
         raise ContainerError(
-            f"has {pixels // 10**6} million pixels in {len(scans)} scans: save it as a baseline JPEG"
+            f"has {pixels // 10**6} million pixels in {count} scans: save it as a baseline JPEG"
         )
-    if len(scans) > 1 or frame not in HUFFMAN:  # the others have lost their end marker
+    if count > 1 or frame not in HUFFMAN:  # the others have lost their end marker
         _check_scans(data, scans, len(image.getbands()))
 
 
@@ -197,7 +198,8 @@ def _check_scans(data: bytes, scans: list[int], channels: int) -> None:
 
 def _find_scans(data: bytes) -> tuple[list[int], int]:
     """Return where the scans of a JPEG file begin, and where it ends."""
-    scans, after = [], 0
+    scans: list[int] = []
+    after = 0
     for place in _markers(data, _first_scan(data)[1]):
         if place < after:  # within a segment
             continue

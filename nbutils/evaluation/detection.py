@@ -25,8 +25,7 @@ def evaluate(predictor: Predictor, rows: pd.DataFrame) -> dict:
     Parameters
     ----------
     predictor
-        Boxes that it has learned are all counted, however unsure; those around regions of its map
-        as it draws them.
+        All its boxes are counted, however unsure.
     rows
         Of `split.csv`: path, sha256, label, boxes, width and height (pixels).
 
@@ -40,8 +39,7 @@ def evaluate(predictor: Predictor, rows: pd.DataFrame) -> dict:
     classes = list(predictor.classes)
     outputs = predictor.forward(datasets.read_images(rows, predictor.size))
     sides = zip(outputs.cells, rows["height"], rows["width"], strict=True)
-    decoder = predictor.decoder
-    decoder = replace(decoder, threshold=LEAST) if decoder.boxed else decoder
+    decoder = replace(predictor.decoder, threshold=LEAST)
     found = [decoder.defects_in(values, shape) for values, *shape in sides]
     precision = average_precision(match(found, rows["boxes"]), rows["boxes"])
     maps = np.stack([decoder.split(values)[0] for values in outputs.cells])

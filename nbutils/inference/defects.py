@@ -12,7 +12,6 @@ CLASS_EXPONENT, BOX_EXPONENT = 0.7, 0.3  # of a defect's confidence in its class
 SIGMA = 0.5  # of Soft-NMS: a score is multiplied by exp(-overlap² / SIGMA)
 CONTAINED = 0.5  # least overlap of a box that lies wholly in a surer one
 LEAST_AREA = 1e-12  # of a box, so that overlaps can be divided by it
-MIN_CELLS = 2  # of a region, where boxes are drawn around regions
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ class CellDecoder:
     classes: Sequence[str]  # names, in the order of the logits
     grid: int  # cells, side of the grid
     threshold: float = 0.5  # confidence from which a defect counts
-    boxed: bool = True  # trained with boxes; else they are drawn around regions of the map
+    boxed: bool = True  # trained with boxes, drawn by people or pseudo ones; else it finds none
     normal: Sequence[str] = ()  # classes that mean "no defect"
 
     @classmethod
@@ -68,11 +67,9 @@ class CellDecoder:
         """
         threshold = self.threshold if threshold is None else threshold
         defect_map, extra = self.split(values)
-        if not self.boxed:
-            return self._regions(defect_map, threshold)
         quality = _sigmoid(extra[..., 0])
         scores = defect_map.max(axis=2) ** CLASS_EXPONENT * quality**BOX_EXPONENT
-        is_found = (scores >= threshold) & np.isfinite(extra).all(axis=2)
+        is_found = (scores >= threshold) & np.isfinite(extra).all(axis=2) & self.boxed
         rows, columns = np.nonzero(is_found)
         distances = np.exp(np.clip(extra[rows, columns, 1:], -MAX_LOG_DISTANCE, MAX_LOG_DISTANCE))
         x, y = columns + 0.5, rows + 0.5
@@ -87,21 +84,6 @@ class CellDecoder:
         """Find the defects of an image of a shape, height and width in pixels."""
         height, width = shape
         return tuple(to_pixels(each, 0, 0, width, height) for each in self.defects(values))
-
-    def _regions(self, defect_map: np.ndarray, threshold: float) -> list[Defect]:
-        """Draw boxes around the connected cells of each class that reach a threshold."""
-        labels, scores, boxes = [], [], []
-        for number in range(len(self.classes)):
-            of_class = defect_map[..., number]
-            regions = connected(of_class >= threshold)
-            for region in np.unique(regions[regions > 0]):
-                rows, columns = np.nonzero(regions == region)
-                if len(rows) >= MIN_CELLS:
-                    labels.append(number)
-                    scores.append(of_class[rows, columns].max())
-                    boxes.append([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
-        regions = np.reshape(boxes, (-1, 4)) / self.grid
-        return self._named(np.array(labels, int), np.array(scores), regions, threshold)
 
     def _named(
         self, labels: np.ndarray, scores: np.ndarray, boxes: np.ndarray, threshold: float
@@ -162,21 +144,6 @@ def to_pixels(defect: Defect, left: float, top: float, width: float, height: flo
         xmax=left + defect.xmax * width,
         ymax=top + defect.ymax * height,
     )
-
-
-def connected(mask: np.ndarray) -> np.ndarray:
-    """Number the connected regions of a mask, bool (rows, columns), diagonals included.
-
-    Returns int (rows, columns): 0 outside, else the highest place in the region.
-    """
-    regions = np.where(mask, np.arange(1, mask.size + 1).reshape(mask.shape), 0)
-    while True:
-        padded = np.pad(regions, 1)
-        shifted = np.lib.stride_tricks.sliding_window_view(padded, (3, 3))
-        grown = np.where(mask, shifted.max(axis=(2, 3)), 0)
-        if (grown == regions).all():
-            return regions
-        regions = grown
 
 
 def _sigmoid(values: np.ndarray) -> np.ndarray:

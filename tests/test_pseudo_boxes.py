@@ -1,0 +1,62 @@
+"""Pseudo boxes of images whose class alone is known."""
+
+import numpy as np
+import pytest
+
+from nbutils.data import pseudo_boxes
+
+SIZE = 112
+SQUARE = (30, 40, 70, 80)  # xmin, ymin, xmax, ymax
+
+
+def textured(seed, square=SQUARE, contrast=60):
+    """Smooth gray with one square of strong texture."""
+    rng = np.random.default_rng(seed)
+    image = rng.normal(128, 4, (SIZE, SIZE))
+    left, top, right, bottom = square
+    image[top:bottom, left:right] += rng.choice((-contrast, contrast), (bottom - top, right - left))
+    return np.clip(image, 0, 255).astype(np.uint8)[..., np.newaxis]
+
+
+def iou(box, other):
+    low, high = np.maximum(box[:2], other[:2]), np.minimum(box[2:], other[2:])
+    common = np.prod(np.clip(high - low, 0, None))
+    areas = [np.prod(np.subtract(each[2:], each[:2])) for each in (box, other)]
+    return common / (sum(areas) - common)
+
+
+def test_a_region_of_contrast_has_a_box_of_the_images_class():
+    images = np.stack([textured(seed) for seed in range(4)])
+    for number, boxes in zip(
+        [2, 0, 2, 0], pseudo_boxes.draw(images, np.array([2, 0, 2, 0])), strict=True
+    ):
+        assert boxes.dtype == np.float32 and boxes.shape == (1, 5)
+        assert boxes[0, 0] == number
+        assert iou(boxes[0, 1:], SQUARE) > 0.6
+
+
+def test_images_of_a_normal_class_and_plain_ones_have_none():
+    images = np.stack([textured(0), np.full_like(textured(0), 90)])
+    normal, plain = pseudo_boxes.draw(images, np.array([1, 0]), normal=(1,))
+    assert normal.shape == plain.shape == (0, 5)
+
+
+def test_small_regions_beside_a_large_one_have_none():
+    image = np.maximum(textured(0), textured(1, square=(90, 90, 96, 96)))
+    [boxes] = pseudo_boxes.draw(image[np.newaxis], np.array([0]))
+    assert len(boxes) == 1
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_features_point_to_what_is_rare_and_has_no_contrast(sign):
+    left, top, right, bottom = SQUARE
+    images = np.full((5, SIZE, SIZE, 1), 128, np.uint8)
+    images[:, top:bottom, left:right] = 60
+    blurred = images.astype(np.float32)
+
+    def features(batch):
+        coarse = batch[:, 2::4, 2::4].astype(np.float32)
+        return sign * np.concatenate([coarse, 3 * coarse, coarse**2 / 90], axis=-1)
+
+    for boxes in pseudo_boxes.draw(blurred.astype(np.uint8), np.zeros(5, int), features):
+        assert iou(boxes[0, 1:], SQUARE) > 0.6
