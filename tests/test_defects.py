@@ -1,6 +1,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from nbutils.data import cells
@@ -341,3 +342,11 @@ def test_outliers_are_of_no_class_and_differ():
     kept = cells.augment(samples, np.arange(4), np.arange(4), 2, 4, 0.0, 0.0, outliers=0.0)
     assert (kept[0] == 99).all()
     assert kept[2][:, 0] == pytest.approx(1)
+
+
+def test_boxes_are_scaled_to_the_input_and_named_again():
+    boxes = [[("pit", 10, 20, 30, 40), ("dust", 0, 0, 5, 5)], []]
+    rows = pd.DataFrame({"boxes": boxes, "width": 100, "height": 200})
+    scaled = cells.read_boxes(rows, list(CLASSES), 50)
+    assert [each.shape for each in scaled] == [(1, 5), (0, 5)]  # dust is no class
+    assert cells.with_names(scaled, list(CLASSES)) == [[("pit", 5, 5, 15, 10)], []]

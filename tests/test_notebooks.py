@@ -27,7 +27,11 @@ STEPS = (  # notebook and its parameters; all others are the defaults
     ("03", {}),
     ("04", {"HITS": 1, "COMPARED": 1}),
     ("05", {}),
-    ("02", {"MODEL": "efficientnet_lite0", "NAME": PRETRAINED, "SIZE": 64, "EPOCHS": 0}),
+    (
+        "02",
+        {"MODEL": "efficientnet_lite0", "NAME": PRETRAINED, "SIZE": 64, "EPOCHS": 0}
+        | {"BOXES": False},
+    ),
     (
         "02",
         {"NAME": HELD_OUT, "HELD_OUT_CLASS": "scratches", "SIZE": 32, "EPOCHS": 1}
@@ -206,6 +210,13 @@ def test_training_keeps_a_history_and_evaluates_the_test_part(run):
 
 def test_a_frozen_backbone_has_its_linear_probe(run):
     assert pd.read_csv(run / PRETRAINED / runs.HISTORY)["epoch"].tolist() == [0]
+
+
+def test_without_boxes_the_map_learns_from_pseudo_boxes(run):
+    card = read_json(run / PRETRAINED / runs.MODEL_CARD)
+    assert card["settings"]["pseudo_boxes"]
+    assert card["boxed"]
+    assert not read_json(run / "custom_cnn" / runs.MODEL_CARD)["settings"]["pseudo_boxes"]
 
 
 def test_a_held_out_class_is_not_learned(run):

@@ -60,3 +60,19 @@ def test_features_point_to_what_is_rare_and_has_no_contrast(sign):
 
     for boxes in pseudo_boxes.draw(blurred.astype(np.uint8), np.zeros(5, int), features):
         assert iou(boxes[0, 1:], SQUARE) > 0.6
+
+
+def test_with_images_that_have_no_defect_boxes_are_where_others_differ_from_them():
+    smooth = np.random.default_rng(0).integers(100, 110, (6, SIZE, SIZE, 1)).astype(np.uint8)
+    images = smooth.copy()
+    left, top, right, bottom = SQUARE
+    images[3:, top:bottom, left:right] += 40
+    images[:, :40, ::4] = 250  # of high contrast, which the features do not see
+
+    def features(batch):
+        return batch[:, 2::4, 2::4].astype(np.float32) ** np.array([1.0, 0.5])
+
+    boxes = pseudo_boxes.draw(images, np.array([1, 1, 1, 0, 0, 0]), features, normal=(1,))
+    assert [len(each) for each in boxes[:3]] == [0, 0, 0]
+    for each in boxes[3:]:
+        assert iou(each[0, 1:], SQUARE) > 0.6

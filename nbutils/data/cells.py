@@ -1,5 +1,6 @@
 """Boxes as targets for the cells of a grid, and augmentation that moves images and boxes alike."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,6 +47,11 @@ def read_boxes(rows: pd.DataFrame, classes: list[str], size: int) -> list[np.nda
         known = [(classes.index(name), *edges) for name, *edges in boxes if name in classes]
         scaled.append(np.array(known, np.float32).reshape(-1, 1 + EDGES) * scale)
     return scaled
+
+
+def with_names(boxes: Iterable[np.ndarray], classes: list[str]) -> list[list[tuple]]:
+    """Return boxes as `read_boxes` returns them with names of classes instead of numbers."""
+    return [[(classes[int(number)], *edges) for number, *edges in each] for each in boxes]
 
 
 def channels(n_classes: int) -> int:

@@ -1,10 +1,11 @@
 """Pseudo boxes: guesses of where the defects are in images of which the class alone is known."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from scipy import ndimage, stats
 from skimage import filters, measure, morphology, transform
+from sklearn.covariance import LedoitWolf
 from sklearn.decomposition import PCA
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -15,7 +16,7 @@ WINDOW = 1 / 15  # of the image's side, in which contrast is measured
 GAP = 1 / 45  # of the side, that a region closes
 LEAST_AREA = 1 / 256  # of the image, of a region
 LEAST_WEIGHT = 0.2  # of the weightiest region's, of the others
-SAMPLE = 200  # images of a class, that its component is fitted to
+SAMPLE = 200  # images of a class, whose features are analysed
 BATCH = 64
 FeatureMaps = Callable[[np.ndarray], np.ndarray]
 
@@ -28,10 +29,11 @@ def draw(
 ) -> list[np.ndarray]:
     """Draw boxes around the regions of each image that stand out, for its class.
 
-    What stands out has high contrast, and lies far along the direction in which the features of its
-    class vary most, towards their longer tail (deep descriptor transforming, Wei et al., Pattern
-    Recognition 88, 2019). Both are standardised and added; regions begin at the threshold of Otsu
-    (IEEE SMC 9, 1979).
+    Where some images have no defect, a region stands out by the Mahalanobis distance of its
+    features to theirs (with places apart, Defard et al., ICPR 2020). Else by its contrast, and by
+    how far its features lie along the direction in which those of its class vary most, towards
+    their longer tail (deep descriptor transforming, Wei et al., Pattern Recognition 88, 2019), both
+    standardised and added. Regions begin at the threshold of Otsu (IEEE SMC 9, 1979).
 
     Parameters
     ----------
@@ -50,38 +52,68 @@ def draw(
     As `cells.read_boxes`: float32 array (boxes, 5) for each image.
     """
     boxes = [np.empty((0, 1 + EDGES), np.float32)] * len(y)
+    without_defect = images[np.isin(y, normal)]
     for number in set(y.tolist()) - set(normal):
         places = np.flatnonzero(y == number)
-        of_class = images[places]
-        far = _along_component(of_class, feature_maps) if feature_maps else [0.0] * len(of_class)
-        for place, image, distance in zip(places, of_class, far, strict=True):
-            edges = _regions(_standardise(_contrast(image[..., 0])) + distance)
-            boxes[place] = np.array([(number, *each) for each in edges], np.float32).reshape(
-                -1, 1 + EDGES
+        if feature_maps and len(without_defect):
+            maps = _far_from(without_defect, images[places], feature_maps)
+        elif feature_maps:
+            along = _along_component(images[places], feature_maps)
+            maps = (
+                _contrast(image) + each for image, each in zip(images[places], along, strict=True)
             )
+        else:
+            maps = map(_contrast, images[places])
+        for place, values in zip(places, maps, strict=True):
+            edges = [(number, *each) for each in _regions(values)]
+            boxes[place] = np.array(edges, np.float32).reshape(-1, 1 + EDGES)
     return boxes
 
 
-def _contrast(gray: np.ndarray) -> np.ndarray:
-    """Return the deviation of gray values around each pixel."""
-    values, window = gray.astype(np.float32), _odd(WINDOW * len(gray))
+def _contrast(image: np.ndarray) -> np.ndarray:
+    """Return the deviation of gray values around each pixel, standardised."""
+    values, window = image[..., 0].astype(np.float32), _odd(WINDOW * len(image))
     mean = ndimage.uniform_filter(values, window)
-    return np.sqrt(np.maximum(ndimage.uniform_filter(values**2, window) - mean**2, 0))
+    variance = ndimage.uniform_filter(values**2, window) - mean**2
+    return _standardise(np.sqrt(np.maximum(variance, 0)))
 
 
-def _along_component(images: np.ndarray, feature_maps: FeatureMaps) -> list[np.ndarray]:
-    """Return how far each pixel lies along the first principal component of a class."""
+def _along_component(images: np.ndarray, feature_maps: FeatureMaps) -> Iterator[np.ndarray]:
+    """Yield how far the pixels of each image lie along the first principal component of all."""
+    component = make_pipeline(StandardScaler(), PCA(1, svd_solver="covariance_eigh"))
+    sign = np.sign(stats.skew(component.fit_transform(_sample(images, feature_maps)), axis=None))
+    return _map_points(images, feature_maps, lambda points: sign * component.transform(points))
+
+
+def _far_from(
+    references: np.ndarray, images: np.ndarray, feature_maps: FeatureMaps
+) -> Iterator[np.ndarray]:
+    """Yield how far the features of each image's pixels are from those of other images."""
+    scaler = StandardScaler()
+    gaussian = LedoitWolf().fit(scaler.fit_transform(_sample(references, feature_maps)))
+    return _map_points(
+        images,
+        feature_maps,
+        lambda points: np.sqrt(gaussian.mahalanobis(scaler.transform(points))),
+    )
+
+
+def _sample(images: np.ndarray, feature_maps: FeatureMaps) -> np.ndarray:
+    """Return the features at the points of at most `SAMPLE` images: (points, channels)."""
     chosen = images[:: -(-len(images) // SAMPLE)]
     maps = np.concatenate([feature_maps(batch) for batch in _batches(chosen)])
-    component = make_pipeline(StandardScaler(), PCA(1, svd_solver="covariance_eigh"))
-    sign = np.sign(stats.skew(component.fit_transform(_points(maps)), axis=None))
-    size = images.shape[1:3]
-    distances = []
+    return maps.reshape(-1, maps.shape[-1])
+
+
+def _map_points(
+    images: np.ndarray, feature_maps: FeatureMaps, function: Callable[[np.ndarray], np.ndarray]
+) -> Iterator[np.ndarray]:
+    """Yield a function of the features at each point of an image, enlarged and standardised."""
     for batch in _batches(images):
         maps = feature_maps(batch)
-        along = sign * component.transform(_points(maps)).reshape(maps.shape[:3])
-        distances += [_standardise(transform.resize(each, size, order=1)) for each in along]
-    return distances
+        values = function(maps.reshape(-1, maps.shape[-1])).reshape(maps.shape[:3])
+        for each in values:
+            yield _standardise(transform.resize(each, images.shape[1:3], order=1))
 
 
 def _regions(values: np.ndarray) -> list[tuple[int, int, int, int]]:
@@ -100,10 +132,6 @@ def _regions(values: np.ndarray) -> list[tuple[int, int, int, int]]:
 
 def _batches(images: np.ndarray) -> list[np.ndarray]:
     return [images[first : first + BATCH] for first in range(0, len(images), BATCH)]
-
-
-def _points(maps: np.ndarray) -> np.ndarray:
-    return maps.reshape(-1, maps.shape[-1])
 
 
 def _standardise(values: np.ndarray) -> np.ndarray:

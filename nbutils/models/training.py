@@ -34,7 +34,7 @@ COMMON_SETTINGS = {
     "head_epochs": 0,
     "freeze_batch_norm": False,
 }
-HEAD_EPOCHS_WITH_BOXES = 40  # of the map, which learns more from boxes than from classes
+HEAD_EPOCHS_WITH_BOXES = 40  # of the map, which learns more from boxes than from pseudo boxes
 HEAD_CORRUPTION = 0.5  # times `corruption`, while the map is trained alone: places need detail
 RECIPES = {CUSTOM_CNN: {"epochs": 30, "learning_rate": 2e-3, "tta_views": 8}}  # all others:
 FINE_TUNING = {
@@ -44,7 +44,7 @@ FINE_TUNING = {
     "patience": 4,
     "corruption": 1.0,
     "map_weight": 0.0,
-    "head_epochs": 8,
+    "head_epochs": 24,
     "freeze_batch_norm": True,
 }
 STATE = "training"  # folder of all that is kept until the training is over
