@@ -1,6 +1,7 @@
 """Pseudo boxes: guesses of where the defects are in images of which the class alone is known."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 
 import numpy as np
 from scipy import ndimage, stats
@@ -52,22 +53,30 @@ def draw(
     As `cells.read_boxes`: float32 array (boxes, 5) for each image.
     """
     boxes = [np.empty((0, 1 + EDGES), np.float32)] * len(y)
-    without_defect = images[np.isin(y, normal)]
+    measure_class = _choose_measure(images[np.isin(y, normal)], feature_maps)
     for number in set(y.tolist()) - set(normal):
         places = np.flatnonzero(y == number)
-        if feature_maps and len(without_defect):
-            maps = _far_from(without_defect, images[places], feature_maps)
-        elif feature_maps:
-            along = _along_component(images[places], feature_maps)
-            maps = (
-                _contrast(image) + each for image, each in zip(images[places], along, strict=True)
-            )
-        else:
-            maps = map(_contrast, images[places])
-        for place, values in zip(places, maps, strict=True):
+        for place, values in zip(places, measure_class(images[places]), strict=True):
             edges = [(number, *each) for each in _regions(values)]
             boxes[place] = np.array(edges, np.float32).reshape(-1, 1 + EDGES)
     return boxes
+
+
+def _choose_measure(
+    without_defect: np.ndarray, feature_maps: FeatureMaps | None
+) -> Callable[[np.ndarray], Iterable[np.ndarray]]:
+    """Return what measures, for the images of a class, how far each pixel stands out."""
+    if not feature_maps:
+        return partial(map, _contrast)
+    if not len(without_defect):
+        return partial(_contrast_and_component, feature_maps=feature_maps)
+    scaler = StandardScaler()
+    gaussian = LedoitWolf().fit(scaler.fit_transform(_sample(without_defect, feature_maps)))
+
+    def distance(points: np.ndarray) -> np.ndarray:
+        return np.sqrt(gaussian.mahalanobis(scaler.transform(points)))
+
+    return partial(_map_points, distance, feature_maps=feature_maps)
 
 
 def _contrast(image: np.ndarray) -> np.ndarray:
@@ -78,24 +87,13 @@ def _contrast(image: np.ndarray) -> np.ndarray:
     return _standardise(np.sqrt(np.maximum(variance, 0)))
 
 
-def _along_component(images: np.ndarray, feature_maps: FeatureMaps) -> Iterator[np.ndarray]:
-    """Yield how far the pixels of each image lie along the first principal component of all."""
+def _contrast_and_component(images: np.ndarray, feature_maps: FeatureMaps) -> Iterator[np.ndarray]:
+    """Yield the contrast, plus how far features lie along the first principal component of all."""
     component = make_pipeline(StandardScaler(), PCA(1, svd_solver="covariance_eigh"))
     sign = np.sign(stats.skew(component.fit_transform(_sample(images, feature_maps)), axis=None))
-    return _map_points(images, feature_maps, lambda points: sign * component.transform(points))
-
-
-def _far_from(
-    references: np.ndarray, images: np.ndarray, feature_maps: FeatureMaps
-) -> Iterator[np.ndarray]:
-    """Yield how far the features of each image's pixels are from those of other images."""
-    scaler = StandardScaler()
-    gaussian = LedoitWolf().fit(scaler.fit_transform(_sample(references, feature_maps)))
-    return _map_points(
-        images,
-        feature_maps,
-        lambda points: np.sqrt(gaussian.mahalanobis(scaler.transform(points))),
-    )
+    along = _map_points(lambda points: sign * component.transform(points), images, feature_maps)
+    for image, each in zip(images, along, strict=True):
+        yield _contrast(image) + each
 
 
 def _sample(images: np.ndarray, feature_maps: FeatureMaps) -> np.ndarray:
@@ -106,7 +104,7 @@ def _sample(images: np.ndarray, feature_maps: FeatureMaps) -> np.ndarray:
 
 
 def _map_points(
-    images: np.ndarray, feature_maps: FeatureMaps, function: Callable[[np.ndarray], np.ndarray]
+    function: Callable[[np.ndarray], np.ndarray], images: np.ndarray, feature_maps: FeatureMaps
 ) -> Iterator[np.ndarray]:
     """Yield a function of the features at each point of an image, enlarged and standardised."""
     for batch in _batches(images):
