@@ -276,6 +276,23 @@ class Doubting:
         return Assessment(probabilities, zeros, sets, zeros > 0, 1.0 - sure, reasons, degraded)
 
 
+def test_an_image_that_is_called_good_with_a_defect_on_its_map_is_reviewed():
+    def pits_are_good(batches):
+        for rows in in_batches(batches):
+            yield np.concatenate([[[0.9, 0.1]] * len(rows), rows[:, 2:]], axis=1)
+
+    policy = Doubting(sure_below=0.5)
+    decoder = CellDecoder(CLASSES, 4, normal=("scratch",))
+    predictor = replace(predictor_of(pits_are_good, policy=policy), decoder=decoder)
+    good = np.full((16, 16), 30, np.uint8)
+    with_pit = good.copy()
+    with_pit[4:8, 8:12] = 255
+    [clean, pitted] = predictor.predict_images([good, with_pit])
+    assert (clean.label, clean.decision) == ("scratch", "accept")
+    assert (pitted.label, pitted.decision) == ("scratch", "review")
+    assert pitted.reasons == ("called scratch, though its map shows pit",)
+
+
 def strip_of(value=0, policy=None, network=in_batches, length=160):
     gray = np.full((16, length), value, np.uint8)
     gray[::2] += 5 if value > 200 else 15  # not blank

@@ -162,7 +162,9 @@ class Predictor:
                 self._by_class(each.probabilities[index]),
                 float(each.novelty[index]),
                 tuple(compress(self.classes, each.prediction_sets[index])),
-                each.reasons[index] + each.degraded[index],
+                each.reasons[index]
+                + each.degraded[index]
+                + self._contradiction(each.probabilities[index], where),
                 float(each.risk[index]),
                 is_novel=bool(each.is_novel[index]),
                 is_degraded=bool(each.degraded[index]),
@@ -177,6 +179,13 @@ class Predictor:
             return {}
         defects = self.decoder.defects_in(cells, shape)
         return {"defect_map": self.decoder.split(cells)[0], "defects": defects}
+
+    def _contradiction(self, probabilities: np.ndarray, where: dict[str, Any]) -> tuple[str, ...]:
+        """Return the reason to review an image of a normal class whose map shows a defect."""
+        label = self.classes[int(probabilities.argmax())]
+        if not self.decoder or label not in self.decoder.normal or not where["defects"]:
+            return ()
+        return (f"called {label}, though its map shows {where['defects'][0].label}",)
 
     def sample(self, gray: np.ndarray) -> np.ndarray:
         """Return an image as the network sees it, or the middle of it if it is large."""
