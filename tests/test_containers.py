@@ -154,9 +154,10 @@ def test_ordinary_progressive_files_and_profiles_are_read(gray):
     assert decode(jpeg_with(image, PROFILE, 10)).shape == gray.shape
 
 
-@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
-def test_progressive_files_that_were_cut_and_closed_again_are_refused(gray, mode):
-    data = encode(Image.fromarray(gray).convert(mode), "JPEG", progressive=True)
+@pytest.mark.parametrize(("mode", "subsampling"), [("L", 0), ("RGB", 0), ("RGB", 2), ("CMYK", 0)])
+def test_progressive_files_that_were_cut_and_closed_again_are_refused(gray, mode, subsampling):
+    image = Image.fromarray(gray).convert(mode)
+    data = encode(image, "JPEG", progressive=True, subsampling=subsampling)
     assert decode(data).shape == gray.shape
     for length in range(len(data) // 3, len(data) - 3, 7):
         with pytest.raises(ImageError, match="ends early"):
@@ -164,6 +165,18 @@ def test_progressive_files_that_were_cut_and_closed_again_are_refused(gray, mode
     for scan in [place.start() for place in re.finditer(b"\xff\xda", data)][1:]:
         with pytest.raises(ImageError, match="ends early"):
             decode(data[:scan] + b"\xff\xd9", "strip.jpg")
+
+
+def test_progressive_files_that_the_strict_decoder_does_not_know_are_read(gray):
+    image = Image.fromarray(gray).convert("CMYK")
+    assert decode(encode(image, "JPEG", progressive=True, subsampling=2)).shape == gray.shape
+
+
+def test_a_scan_without_its_parameters_is_damaged(gray):
+    data = encode(Image.fromarray(gray), "JPEG", progressive=True)
+    for header in (b"\xff\xda\x00\x02", b"\xff\xda\x00\x03\xff"):
+        with pytest.raises(ImageError, match="is damaged"):
+            decode(data[: data.find(b"\xff\xda")] + header + b"\xff\xd9")
 
 
 def test_large_pictures_are_turned_and_converted_by_bands(monkeypatch, gray):

@@ -291,6 +291,10 @@ def test_an_image_that_is_called_good_with_a_defect_on_its_map_is_reviewed():
     assert (clean.label, clean.decision) == ("scratch", "accept")
     assert (pitted.label, pitted.decision) == ("scratch", "review")
     assert pitted.reasons == ("called scratch, though its map shows pit",)
+    assert pitted.risk > 0.9 > clean.risk
+    [light] = predictor.predict_images([np.full((16, 16), 255, np.uint8)])
+    assert light.reasons[0].startswith("called scratch")
+    assert light.reasons[-1].startswith("the picture is too light")
 
 
 def strip_of(value=0, policy=None, network=in_batches, length=160):

@@ -192,7 +192,7 @@ def test_a_recipe_has_the_settings_of_the_network_and_those_chosen():
 @pytest.mark.parametrize(
     ("name", "chosen", "epochs"),
     [
-        ("mobilenet_v2", {"boxed": False}, training.FINE_TUNING["head_epochs"]),
+        ("mobilenet_v2", {"boxed": False}, 24),
         ("mobilenet_v2", {"boxed": True}, training.HEAD_EPOCHS_WITH_BOXES),
         ("mobilenet_v2", {"boxed": True, "head_epochs": 3}, 3),
         ("custom_cnn", {"boxed": True}, 0),

@@ -48,18 +48,34 @@ def test_small_regions_beside_a_large_one_have_none():
 
 
 @pytest.mark.parametrize("sign", [1, -1])
-def test_features_point_to_what_is_rare_and_has_no_contrast(sign):
+def test_features_point_to_what_is_rare_and_what_contrast_does_not_see(sign):
+    other = (84, 8, 104, 28)
+    images = np.stack([textured(seed, other) for seed in range(5)])
     left, top, right, bottom = SQUARE
-    images = np.full((5, SIZE, SIZE, 1), 128, np.uint8)
-    images[:, top:bottom, left:right] = 60
-    blurred = images.astype(np.float32)
+    rare = np.zeros((SIZE, SIZE, 1))
+    rare[top:bottom, left:right] = sign
 
     def features(batch):
-        coarse = batch[:, 2::4, 2::4].astype(np.float32)
-        return sign * np.concatenate([coarse, 3 * coarse, coarse**2 / 90], axis=-1)
+        return np.stack([rare[2::4, 2::4]] * len(batch)) * [1, 3, -2] + 0.01 * batch[:, 2::4, 2::4]
 
-    for boxes in pseudo_boxes.draw(blurred.astype(np.uint8), np.zeros(5, int), features):
-        assert iou(boxes[0, 1:], SQUARE) > 0.6
+    y = np.zeros(5, int)
+    for boxes in pseudo_boxes.draw(images, y, features):
+        assert max(iou(box[1:], SQUARE) for box in boxes) > 0.6
+    for boxes in pseudo_boxes.draw(images, y):
+        assert not any(iou(box[1:], SQUARE) > 0.1 for box in boxes)
+
+
+@pytest.mark.parametrize("level", [0, 128])
+def test_plain_images_have_none_whatever_their_features(level):
+    def at_the_border(batch):
+        features = np.zeros((len(batch), 28, 28, 2))
+        features[:, 0] = 1
+        return features
+
+    images = np.full((3, SIZE, SIZE, 1), level, np.uint8)
+    for features in (at_the_border, lambda batch: np.ones((len(batch), 28, 28, 2))):
+        boxes = pseudo_boxes.draw(images, np.zeros(3, int), features)
+        assert [len(each) for each in boxes] == [0, 0, 0]
 
 
 def test_with_images_that_have_no_defect_boxes_are_where_others_differ_from_them():

@@ -7,6 +7,7 @@ and leaves rows black that are not there.
 import struct
 import zlib
 from collections.abc import Iterator
+from itertools import product
 
 import numpy as np
 import simplejpeg
@@ -31,6 +32,8 @@ ADAM7 += [(0, 1, 1, 2)]  # first column and row of each pass, and their steps
 IS_MARKER = np.isin(np.arange(256), [0, *range(0xD0, 0xD8), 0xFF], invert=True)
 SOS, EOI, APP1 = 0xDA, 0xD9, 0xE1
 FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # markers of a frame
+PROGRESSIVE = (0xC2, 0xCA)
+MADE_UP = ("Corrupt JPEG data", "Premature end")  # begin of what libjpeg says of it
 HUFFMAN = (0xC0, 0xC1)  # of one whose scan can be decoded without what comes after it
 TIFF_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
 TIFF_SIZES |= {16: 8, 17: 8, 18: 8}  # bytes by type
@@ -177,23 +180,34 @@ def _check_jpeg(data: bytes, image: ImageFile) -> None:
         raise ContainerError(
             f"has {pixels // 10**6} million pixels in {count} scans: save it as a baseline JPEG"
         )
+    if frame in PROGRESSIVE:
+        _check_coefficients(data, scans, len(image.getbands()))
     if count > 1 or frame not in HUFFMAN:  # the others have lost their end marker
-        _check_scans(data, scans, len(image.getbands()))
+        _check_data(data)
 
 
-def _check_scans(data: bytes, scans: list[int], channels: int) -> None:
-    """Raise ContainerError where scans, or their ends, are missing, of which Pillow is not told."""
-    whole = 0  # coefficients of the cosine transform that have their last bit, of 64 a channel
+def _check_coefficients(data: bytes, scans: list[int], channels: int) -> None:
+    """Raise ContainerError where a scan is missing: its coefficients lack their last bit."""
+    complete = set()
     for place in scans:
         parameters = place + 5 + 2 * data[place + 4]
+        if parameters + 3 > len(data):
+            raise _ends_early()
         first, last, bits = data[parameters : parameters + 3]
-        whole += data[place + 4] * (last - first + 1) if bits & 15 == 0 else 0
-    if whole < 64 * channels:
+        if bits & 15 == 0:
+            components = data[place + 5 : parameters : 2]
+            complete |= set(product(components, range(first, last + 1)))
+    if len(complete) < 64 * channels:  # of the cosine transform
         raise _ends_early()
+
+
+def _check_data(data: bytes) -> None:
+    """Raise ContainerError where the decoder makes up what is missing: Pillow is not told."""
     try:
         simplejpeg.decode_jpeg(data, "gray", strict=True)
     except ValueError as error:
-        raise _ends_early() from error
+        if str(error).startswith(MADE_UP):
+            raise _ends_early() from error
 
 
 def _find_scans(data: bytes) -> tuple[list[int], int]:

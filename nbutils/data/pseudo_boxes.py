@@ -10,6 +10,7 @@ from sklearn.covariance import LedoitWolf
 from sklearn.decomposition import PCA
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from tqdm.auto import tqdm
 
 from nbutils.data.cells import EDGES
 
@@ -18,6 +19,7 @@ GAP = 1 / 45  # of the side, that a region closes
 LEAST_AREA = 1 / 256  # of the image, of a region
 LEAST_WEIGHT = 0.2  # of the weightiest region's, of the others
 SAMPLE = 200  # images of a class, whose features are analysed
+LEAST_RANGE = 10  # gray values, of an image in which something may stand out
 BATCH = 64
 FeatureMaps = Callable[[np.ndarray], np.ndarray]
 
@@ -53,12 +55,16 @@ def draw(
     As `cells.read_boxes`: float32 array (boxes, 5) for each image.
     """
     boxes = [np.empty((0, 1 + EDGES), np.float32)] * len(y)
-    measure_class = _choose_measure(images[np.isin(y, normal)], feature_maps)
+    without_defect = np.flatnonzero(np.isin(y, normal))
+    measure_class = _choose_measure(images[_spread(without_defect)], feature_maps)
+    bar = tqdm(desc="Pseudo boxes", total=len(y) - len(without_defect), unit="image", leave=False)
     for number in set(y.tolist()) - set(normal):
         places = np.flatnonzero(y == number)
         for place, values in zip(places, measure_class(images[places]), strict=True):
-            edges = [(number, *each) for each in _regions(values)]
-            boxes[place] = np.array(edges, np.float32).reshape(-1, 1 + EDGES)
+            if np.ptp(images[place]) >= LEAST_RANGE:
+                edges = [(number, *each) for each in _regions(values)]
+                boxes[place] = np.array(edges, np.float32).reshape(-1, 1 + EDGES)
+            bar.update()
     return boxes
 
 
@@ -71,7 +77,7 @@ def _choose_measure(
     if not len(without_defect):
         return partial(_contrast_and_component, feature_maps=feature_maps)
     scaler = StandardScaler()
-    gaussian = LedoitWolf().fit(scaler.fit_transform(_sample(without_defect, feature_maps)))
+    gaussian = LedoitWolf().fit(scaler.fit_transform(_points(without_defect, feature_maps)))
 
     def distance(points: np.ndarray) -> np.ndarray:
         return np.sqrt(gaussian.mahalanobis(scaler.transform(points)))
@@ -90,16 +96,21 @@ def _contrast(image: np.ndarray) -> np.ndarray:
 def _contrast_and_component(images: np.ndarray, feature_maps: FeatureMaps) -> Iterator[np.ndarray]:
     """Yield the contrast, plus how far features lie along the first principal component of all."""
     component = make_pipeline(StandardScaler(), PCA(1, svd_solver="covariance_eigh"))
-    sign = np.sign(stats.skew(component.fit_transform(_sample(images, feature_maps)), axis=None))
+    points = component.fit_transform(_points(images[_spread(np.arange(len(images)))], feature_maps))
+    sign = np.sign(np.nan_to_num(stats.skew(points, axis=None)))
     along = _map_points(lambda points: sign * component.transform(points), images, feature_maps)
     for image, each in zip(images, along, strict=True):
         yield _contrast(image) + each
 
 
-def _sample(images: np.ndarray, feature_maps: FeatureMaps) -> np.ndarray:
-    """Return the features at the points of at most `SAMPLE` images: (points, channels)."""
-    chosen = images[:: -(-len(images) // SAMPLE)]
-    maps = np.concatenate([feature_maps(batch) for batch in _batches(chosen)])
+def _spread(places: np.ndarray) -> np.ndarray:
+    """Return at most `SAMPLE` of the places, evenly."""
+    return places[:: max(-(-len(places) // SAMPLE), 1)]
+
+
+def _points(images: np.ndarray, feature_maps: FeatureMaps) -> np.ndarray:
+    """Return the features at all points of images: (points, channels)."""
+    maps = np.concatenate([feature_maps(batch) for batch in _batches(images)])
     return maps.reshape(-1, maps.shape[-1])
 
 
@@ -120,11 +131,12 @@ def _regions(values: np.ndarray) -> list[tuple[int, int, int, int]]:
     mask = morphology.closing(values > filters.threshold_otsu(values), np.ones((gap, gap)))
     regions = measure.regionprops(measure.label(mask, connectivity=1), values - values.min())
     weights = [region.area * region.intensity_mean for region in regions]
+    least = LEAST_WEIGHT * max(weights, default=0)
     return [
         (left, top, right, bottom)
         for region, weight in zip(regions, weights, strict=True)
         for top, left, bottom, right in [region.bbox]
-        if region.area >= LEAST_AREA * values.size and weight >= LEAST_WEIGHT * max(weights)
+        if region.area >= LEAST_AREA * values.size and weight >= least
     ]
 
 

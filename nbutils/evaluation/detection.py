@@ -110,7 +110,12 @@ def _average(matches: pd.DataFrame, label: str, count: int) -> float:
 
 
 def best_threshold(matches: pd.DataFrame, boxes: Sequence[Boxes]) -> float:
-    """Return the confidence, of `THRESHOLDS`, with the highest F1 of found and true boxes."""
+    """Return the confidence, of `THRESHOLDS`, with the highest F1 of found and true boxes.
+
+    The middle one where no box is found.
+    """
+    if not matches["hit"].any():
+        return float(np.median(THRESHOLDS))
     true = sum(map(len, boxes))
 
     def f1(threshold: float) -> float:

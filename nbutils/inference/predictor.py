@@ -1,7 +1,7 @@
 """From the bytes of image files to predictions, and whether a person should review them."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import compress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -157,21 +157,20 @@ class Predictor:
             rows = zip(outputs.probabilities, located, strict=True)
             return [Prediction(self._by_class(row), **where) for row, where in rows]
         each = self.policy.assess(outputs.probabilities, outputs.embeddings, images)
-        return [
+        predictions = (
             Prediction(
                 self._by_class(each.probabilities[index]),
                 float(each.novelty[index]),
                 tuple(compress(self.classes, each.prediction_sets[index])),
-                each.reasons[index]
-                + each.degraded[index]
-                + self._contradiction(each.probabilities[index], where),
+                each.reasons[index] + each.degraded[index],
                 float(each.risk[index]),
                 is_novel=bool(each.is_novel[index]),
                 is_degraded=bool(each.degraded[index]),
                 **where,
             )
             for index, where in enumerate(located)
-        ]
+        )
+        return list(map(self._hold_against_map, predictions))
 
     def _locate(self, cells: np.ndarray, shape: tuple[int, int]) -> dict[str, Any]:
         """Return the map and the defects of an image, as fields of its prediction."""
@@ -180,12 +179,18 @@ class Predictor:
         defects = self.decoder.defects_in(cells, shape)
         return {"defect_map": self.decoder.split(cells)[0], "defects": defects}
 
-    def _contradiction(self, probabilities: np.ndarray, where: dict[str, Any]) -> tuple[str, ...]:
-        """Return the reason to review an image of a normal class whose map shows a defect."""
-        label = self.classes[int(probabilities.argmax())]
-        if not self.decoder or label not in self.decoder.normal or not where["defects"]:
-            return ()
-        return (f"called {label}, though its map shows {where['defects'][0].label}",)
+    def _hold_against_map(self, prediction: Prediction) -> Prediction:
+        """Have an image reviewed that is of a normal class, though its map shows a defect."""
+        normal = self.decoder.normal if self.decoder else ()
+        if prediction.label not in normal or not prediction.defects:
+            return prediction
+        surest = prediction.defects[0]
+        reason = f"called {prediction.label}, though its map shows {surest.label}"
+        return replace(
+            prediction,
+            reasons=(reason, *prediction.reasons),
+            risk=max(prediction.risk, surest.confidence),
+        )
 
     def sample(self, gray: np.ndarray) -> np.ndarray:
         """Return an image as the network sees it, or the middle of it if it is large."""
