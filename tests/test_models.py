@@ -192,10 +192,13 @@ def test_a_recipe_has_the_settings_of_the_network_and_those_chosen():
 @pytest.mark.parametrize(
     ("name", "chosen", "epochs"),
     [
-        ("mobilenet_v2", {"boxed": False}, 24),
-        ("mobilenet_v2", {"boxed": True}, training.HEAD_EPOCHS_WITH_BOXES),
-        ("mobilenet_v2", {"boxed": True, "head_epochs": 3}, 3),
-        ("custom_cnn", {"boxed": True}, 0),
+        ("mobilenet_v2", {}, 24),
+        ("mobilenet_v2", {"n_boxed": 10_000}, 40),
+        ("mobilenet_v2", {"n_boxed": 640}, 75),
+        ("mobilenet_v2", {"n_boxed": 640, "batch_size": 64}, 100),
+        ("mobilenet_v2", {"n_boxed": 5}, 100),
+        ("mobilenet_v2", {"n_boxed": 5, "head_epochs": 3}, 3),
+        ("custom_cnn", {"n_boxed": 640}, 0),
     ],
 )
 def test_a_map_after_the_class_takes_longer_with_boxes(name, chosen, epochs):

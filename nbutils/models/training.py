@@ -6,6 +6,7 @@ import shutil
 from contextlib import ExitStack
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -34,7 +35,8 @@ COMMON_SETTINGS = {
     "head_epochs": 0,
     "freeze_batch_norm": False,
 }
-HEAD_EPOCHS_WITH_BOXES = 40  # of the map, which learns more from boxes than from pseudo boxes
+HEAD_STEPS = 1500  # of the map where images have boxes, which it learns more from than from guesses
+HEAD_EPOCHS_WITH_BOXES = (40, 100)  # at least, and at most
 HEAD_CORRUPTION = 0.5  # times `corruption`, while the map is trained alone: places need detail
 RECIPES = {CUSTOM_CNN: {"epochs": 30, "learning_rate": 2e-3, "tta_views": 8}}  # all others:
 FINE_TUNING = {
@@ -65,23 +67,30 @@ RULES = {  # setting -> what it has to be, in code and in words
 }
 
 
-def recipe(name: str, boxed: bool = False, **chosen) -> dict:
+def recipe(name: str, n_boxed: int = 0, **chosen) -> dict:
     """Return a network's own settings, with those that were chosen and are not None.
 
-    They are what `fit` takes, and tta_views (averaged at prediction). A map that is trained after
-    the class takes longer where images are `boxed`. Raises UserError for a value that cannot be.
+    They are what `fit` takes, and tta_views (averaged at prediction). Where training images have
+    boxes, `n_boxed` is how many images there are: a map that is trained after the class is then
+    trained for about `HEAD_STEPS`. Raises UserError for a value that cannot be.
     """
     chosen = {key: value for key, value in chosen.items() if value is not None}
-    settings = COMMON_SETTINGS | RECIPES.get(name, FINE_TUNING)
-    if settings["head_epochs"] and boxed:
-        settings["head_epochs"] = HEAD_EPOCHS_WITH_BOXES
-    settings |= chosen
+    settings: dict[str, Any] = COMMON_SETTINGS | RECIPES.get(name, FINE_TUNING) | chosen
     for key, (is_valid, cure) in RULES.items():
         if not is_valid(settings[key]):
             raise UserError(f"{key.upper()} {settings[key]!r}: {cure}")
+    if settings["head_epochs"] and n_boxed and "head_epochs" not in chosen:
+        settings["head_epochs"] = _head_epochs(n_boxed, settings["batch_size"])
     if not settings["epochs"] and not settings["head"]:
         raise UserError("EPOCHS 0 leaves a network without a trained head untrained: give it some")
     return settings
+
+
+def _head_epochs(n_images: int, batch_size: int) -> int:
+    """Return the epochs in which a map is trained for `HEAD_STEPS`, as far as allowed."""
+    least, most = HEAD_EPOCHS_WITH_BOXES
+    epochs = -(-HEAD_STEPS // -(-n_images // batch_size))
+    return min(max(epochs, least), most)
 
 
 def _is_number(value) -> bool:
