@@ -6,8 +6,8 @@ RUN is the folder of a run whose test images have the model's classes, such as o
 test images are put side by side, 8 x 4 in a strip, and the class of a tile is that of its surest
 cells; then the strips lose half a tile at each side, so that no window is aligned with a tile. What
 is left of an outer tile need not show a defect: those that show one, or a part of it, are counted
-by themselves too. The long strips repeat all of them, to 20
-and to 200 million pixels; `steel predict` takes them.
+by themselves too. The long strips repeat all of them, to 20 and to 200 million pixels; `steel
+predict` takes them.
 """
 
 import subprocess

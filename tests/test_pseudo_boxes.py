@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from nbutils.data import pseudo_boxes
+from nbutils.evaluation import detection
+from nbutils.inference.defects import Defect
 
 SIZE = 112
 SQUARE = (30, 40, 70, 80)  # xmin, ymin, xmax, ymax
@@ -19,10 +21,7 @@ def textured(seed, square=SQUARE, contrast=60):
 
 
 def iou(box, other):
-    low, high = np.maximum(box[:2], other[:2]), np.minimum(box[2:], other[2:])
-    common = np.prod(np.clip(high - low, 0, None))
-    areas = [np.prod(np.subtract(each[2:], each[:2])) for each in (box, other)]
-    return common / (sum(areas) - common)
+    return detection.iou(Defect("", 1.0, *box), ("", *other))
 
 
 def test_a_region_of_contrast_has_a_box_of_the_images_class():
@@ -79,8 +78,7 @@ def test_plain_images_have_none_whatever_their_features(level):
 
 
 def test_with_images_that_have_no_defect_boxes_are_where_others_differ_from_them():
-    smooth = np.random.default_rng(0).integers(100, 110, (6, SIZE, SIZE, 1)).astype(np.uint8)
-    images = smooth.copy()
+    images = np.random.default_rng(0).integers(100, 110, (6, SIZE, SIZE, 1)).astype(np.uint8)
     left, top, right, bottom = SQUARE
     images[3:, top:bottom, left:right] += 40
     images[:, :40, ::4] = 250  # of high contrast, which the features do not see

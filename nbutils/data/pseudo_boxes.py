@@ -17,7 +17,7 @@ from nbutils.data.cells import EDGES
 WINDOW = 1 / 15  # of the image's side, in which contrast is measured
 GAP = 1 / 45  # of the side, that a region closes
 LEAST_AREA = 1 / 256  # of the image, of a region
-LEAST_WEIGHT = 0.2  # of the weightiest region's, of the others
+LEAST_WEIGHT = 0.2  # share of the weightiest region's: how far its pixels stand out, in sum
 SAMPLE = 200  # images of a class, whose features are analysed
 LEAST_RANGE = 10  # gray values, of an image in which something may stand out
 BATCH = 64
