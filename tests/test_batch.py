@@ -175,7 +175,8 @@ def test_a_row_that_was_cut_is_written_again(whole, tree, trained, tmp_path, kep
     content = table.read_bytes()[: int(kept * table.stat().st_size)]
     table.write_bytes(content)
     batch.inspect([str(tree)], folder, trained, processes=1)
-    assert table.read_bytes().startswith(content)
+    whole_rows = content[: content.rfind(b"\n") + 1]
+    assert table.read_bytes().startswith(whole_rows)
     assert_same_rows(folder, whole)
 
 
