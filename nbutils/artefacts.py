@@ -1,6 +1,5 @@
 """What a model's folder holds, read with nothing taken on trust: damage is a UserError."""
 
-import hashlib
 import lzma
 import math
 import re
@@ -45,7 +44,7 @@ def digested(*files: Path) -> Iterator[None]:
     """
     _enter_digests(files, {})
     yield
-    _enter_digests(files, {file.name: _digest(file) for file in files})
+    _enter_digests(files, {file.name: disk.digest(file) for file in files})
 
 
 def _enter_digests(files: tuple[Path, ...], digests: Mapping[str, str]) -> None:
@@ -76,15 +75,10 @@ def _read_digests(listed: Path) -> dict[str, str]:
     return {row["name"]: row["digest"] for row in rows if row}
 
 
-def _digest(file: Path) -> str:
-    with runs.disk_errors(file), file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
-
-
 def is_changed(file: Path) -> bool:
     """Tell whether a file is another than the one whose digest was kept (`digested`), if any."""
     kept = _read_digests(file.with_name(runs.DIGESTS)).get(file.name)
-    return kept is not None and file.is_file() and kept != _digest(file)
+    return kept is not None and file.is_file() and kept != disk.digest(file)
 
 
 def check_digest(file: Path) -> None:

@@ -1,6 +1,7 @@
 """What all writing shares: errors in a sentence, whole files, one writer for each folder."""
 
 import errno
+import hashlib
 import os
 import re
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ REASONS = {  # of an error of the disk that the user can mend, with the cure
     errno.EPERM: f"access is denied: give yourself access, {ELSEWHERE}",
     errno.ENAMETOOLONG: "the name is too long: use a shorter one",
 }
+BLOCK = 2**20  # bytes that are read at once
 PATIENCE = 10.0  # seconds, to wait for a file that another process changes
 LOCK = ".lock"  # in a folder that one process at a time writes into
 TEMPORARY = re.compile(r"\.[0-9a-f]{8}\..+")  # name of a file until it is whole
@@ -82,6 +84,17 @@ def atomic_write(path: Path) -> Iterator[Path]:
             tmp.replace(path)
         finally:
             tmp.unlink(missing_ok=True)
+
+
+def digest(file: Path, size: int | None = None) -> str:
+    """Return the SHA-256 of a file, or of its first bytes, as hexadecimal digits."""
+    left = file.stat().st_size if size is None else size
+    content = hashlib.sha256()
+    with disk_errors(file), file.open("rb") as source:
+        while block := source.read(min(left, BLOCK)):
+            content.update(block)
+            left -= len(block)
+    return content.hexdigest()
 
 
 def lock(folder: Path) -> None:

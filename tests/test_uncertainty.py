@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from nbutils import runs
+from nbutils.data.images import BLANK_RANGE
 from nbutils.runs import UserError
 from nbutils.uncertainty import calibration, conformal, novelty, review
 from nbutils.uncertainty.novelty import ClassGaussians
@@ -295,7 +296,7 @@ def test_of_a_picture_to_review_it_is_said_what_is_degraded(policy):
 
 def test_a_blank_picture_is_reviewed_however_sure_the_network(policy):
     image = np.full((64, 64, 1), 128, np.uint8)
-    image[0] += review.BLANK - 1
+    image[0] += BLANK_RANGE - 1
     blank = policy.assess(np.array([[0.9, 0.1]]), np.zeros((1, 1), np.float32), [image])
     assert blank.reasons == [("the picture is blank: its gray values span 9",)]
     assert blank.risk == 1

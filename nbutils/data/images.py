@@ -31,6 +31,7 @@ OPENERS: dict[bytes, Callable[..., ImageFile]] = {  # first bytes -> what opens 
 MAX_BYTES = 256 * 2**20  # of a file: 200 million pixels of 8 bits, or of 16 where compressed
 MAX_PIXELS = 200_000_000  # of gray images, such as those of whole strips
 MAX_COLOUR_PIXELS = 50_000_000  # Pillow keeps four bytes of each
+BLANK_RANGE = 10  # from the darkest to the lightest pixel: of less, nothing is to be seen
 BAND = 2**22  # pixels that are converted at once
 SAMPLE = 50  # files of a set
 EXIF_ORIENTATION = 0x0112

@@ -13,13 +13,13 @@ from sklearn.preprocessing import StandardScaler
 from tqdm.auto import tqdm
 
 from nbutils.data.cells import EDGES
+from nbutils.data.images import BLANK_RANGE
 
 WINDOW = 1 / 15  # of the image's side, in which contrast is measured
 GAP = 1 / 45  # of the side, that a region closes
 LEAST_AREA = 1 / 256  # of the image, of a region
 LEAST_WEIGHT = 0.2  # share of the weightiest region's: how far its pixels stand out, in sum
 SAMPLE = 200  # images of a class, whose features are analysed
-LEAST_RANGE = 10  # gray values, of an image in which something may stand out
 BATCH = 64
 FeatureMaps = Callable[[np.ndarray], np.ndarray]
 
@@ -61,7 +61,7 @@ def draw(
     for number in set(y.tolist()) - set(normal):
         places = np.flatnonzero(y == number)
         for place, values in zip(places, measure_class(images[places]), strict=True):
-            if np.ptp(images[place]) >= LEAST_RANGE:
+            if np.ptp(images[place]) >= BLANK_RANGE:
                 edges = [(number, *each) for each in _regions(values)]
                 boxes[place] = np.array(edges, np.float32).reshape(-1, 1 + EDGES)
             bar.update()

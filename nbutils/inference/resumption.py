@@ -1,7 +1,6 @@
 """What makes a batch inspection resume: its facts, its list, and the rows that are whole."""
 
 import csv
-import hashlib
 import io
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +14,6 @@ from nbutils.runs import UserError
 
 NOTICE = "notice"  # column of a SYNTHETIC run
 DECISIONS = ("accept", "review")
-BLOCK = 2**20  # bytes that are read at once
 
 
 def start_or_resume(
@@ -40,7 +38,7 @@ def start_or_resume(
         "bit_depth": bits,
         "scale": scale,
         "watched": watched,
-        "files": {name: _digest(model / name) for name in deciding if (model / name).exists()},
+        "files": {name: disk.digest(model / name) for name in deciding if (model / name).exists()},
     }
     if not (folder / runs.INSPECTION).exists():
         return _begin(facts, sources, folder)
@@ -60,7 +58,7 @@ def _begin(facts: dict[str, Any], sources: Sequence[str], folder: Path) -> dict[
         image_list.write_list(sources, listed)
     (folder / runs.INSPECTIONS).unlink(missing_ok=True)
     size = listed.stat().st_size
-    facts = facts | {"listed": size, "list": _digest(listed, size)}
+    facts = facts | {"listed": size, "list": disk.digest(listed, size)}
     runs.write_json(facts, folder / runs.INSPECTION)
     return facts
 
@@ -93,7 +91,7 @@ def _check_same(facts: dict[str, Any], folder: Path) -> dict[str, Any]:
     listed = folder / runs.IMAGE_LIST
     size = before.get("listed")
     size = size if isinstance(size, int) and size >= 0 else None
-    if not listed.exists() or _digest(listed, size) != before.get("list"):
+    if not listed.exists() or disk.digest(listed, size) != before.get("list"):
         raise UserError(f"{listed} is not the list that was written: remove {folder} to start anew")
     return before
 
@@ -120,17 +118,6 @@ def _show(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return "of the files" if value is None else str(value)
-
-
-def _digest(file: Path, size: int | None = None) -> str:
-    """Return the SHA-256 of a file, or of its first bytes."""
-    left = file.stat().st_size if size is None else size
-    digest = hashlib.sha256()
-    with file.open("rb") as content:
-        while block := content.read(min(left, BLOCK)):
-            digest.update(block)
-            left -= len(block)
-    return digest.hexdigest()
 
 
 def resume(folder: Path, columns: list[str]) -> int:

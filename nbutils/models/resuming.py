@@ -1,7 +1,6 @@
 """What makes a resumed training equal an uninterrupted one: draws by epoch, and whole backups."""
 
 import errno
-import hashlib
 import json
 import shutil
 from collections.abc import Iterator
@@ -61,7 +60,7 @@ def save_weights(model: keras.Model, folder: Path, kind: str, epoch: int) -> Non
     written = folder / f"writing{SUFFIX}"
     with runs.atomic_write(written) as tmp:
         np.savez(tmp, *(np.asarray(each) for each in _variables(model, kind)))
-    written.replace(folder / f"{kind}_{epoch}.{_digest(written)}{SUFFIX}")
+    written.replace(folder / f"{kind}_{epoch}.{_short_digest(written)}{SUFFIX}")
 
 
 def load_weights(model: keras.Model, folder: Path, kind: str, epoch: int) -> None:
@@ -102,7 +101,7 @@ def discard_before(folder: Path, kind: str, epoch: int) -> None:
 
 def is_whole(file: Path) -> bool:
     """Tell whether a file of weights is as it was written."""
-    return file.name.endswith(f".{_digest(file)}{SUFFIX}")
+    return file.name.endswith(f".{_short_digest(file)}{SUFFIX}")
 
 
 @contextmanager
@@ -144,6 +143,5 @@ def set_aside(damaged: Path) -> None:
     print(f"{damaged} cannot be resumed: it is set aside as {aside.name}", flush=True)
 
 
-def _digest(file: Path) -> str:
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()[:16]
+def _short_digest(file: Path) -> str:
+    return disk.digest(file)[:16]

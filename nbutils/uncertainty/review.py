@@ -9,7 +9,7 @@ import numpy as np
 
 from nbutils import runs
 from nbutils.artefacts import check_digest, damaged, digested, read_arrays, read_number
-from nbutils.data.images import image_statistics
+from nbutils.data.images import BLANK_RANGE, image_statistics
 from nbutils.runs import UserError
 from nbutils.uncertainty.calibration import (
     EPSILON,
@@ -31,7 +31,6 @@ OF_OUTLIERS = {f"{OUTLIER}centers": "od", f"{OUTLIER}whitening": "odd"}
 ACCEPT_NONE = 1.01  # threshold of confidence that no answer reaches
 LARGE = 1e9  # beyond any threshold
 BEYOND = 0.002  # share of the training images that count as degraded, at each end
-BLANK = 10  # gray values, from the darkest to the lightest pixel: of less, nothing is to be seen
 
 
 @dataclass(frozen=True)
@@ -112,7 +111,7 @@ class ReviewPolicy:
         reasons = [self._reasons(*pair) for pair in zip(confidence, novelty, strict=True)]
         degraded: list[tuple[str, ...]] = [()] * len(reasons)
         for index, image in enumerate(images):
-            if (gray_range := int(np.ptp(image))) < BLANK:
+            if (gray_range := int(np.ptp(image))) < BLANK_RANGE:
                 reasons[index] += (f"the picture is blank: its gray values span {gray_range}",)
                 risk[index] = 1.0
             if reasons[index]:
