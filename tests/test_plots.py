@@ -16,7 +16,7 @@ from nbutils.data import corruptions
 from nbutils.plots import data, evaluation, models, style, uncertainty
 
 pytestmark = pytest.mark.filterwarnings("ignore:vert:DeprecationWarning")  # of seaborn
-CLASS_COUNTS = (2, 30)
+CLASS_COUNTS = (2, 6, 30)
 LONG = "Schalenförmige Walzfehlerstelle nach dem Beizen, Typ B"
 CURVE = pd.DataFrame(
     {
@@ -184,8 +184,9 @@ def texture_figure(count):
     return data.texture(measures.set_axis(["brightness", "contrast", "sharpness"], axis=1), labels)
 
 
-def maps_figure(count):
+def maps_figure(count, shape=(200, 200)):
     grays, rows = images(count)
+    grays = [np.resize(gray, shape) for gray in grays]
     return models.activation_maps(grays, np.full((count, 8, 8), 0.5), rows)
 
 
@@ -201,6 +202,7 @@ FIGURES = {
     "history": lambda: models.history(history_table(), 12),
     "activation_maps": lambda: maps_figure(6),
     "activation_maps_of_one": lambda: maps_figure(1),
+    "activation_maps_of_unequal_height": lambda: maps_figure(6, (400, 150)),
     "compare_maps": lambda: models.compare_maps(
         images(1)[0][0], {"by hand": np.ones((4, 4)), "by a library": np.ones((4, 4))}, "Grad-CAM"
     ),
@@ -245,6 +247,13 @@ ALL = {
 }
 
 
+def overlaps(one, other):
+    """Tell whether two level texts cover each other; extents of tilted ones always do."""
+    if not one.get_text() or not other.get_text() or one.get_rotation():
+        return False
+    return one.get_window_extent().overlaps(other.get_window_extent())
+
+
 @pytest.mark.parametrize("name", ALL)
 def test_every_figure_has_titles_and_axis_labels_and_cuts_nothing_off(name):
     figure = ALL[name]()
@@ -253,10 +262,23 @@ def test_every_figure_has_titles_and_axis_labels_and_cuts_nothing_off(name):
     assert min(extent.min) >= 0
     assert extent.x1 <= width and extent.y1 <= height
     assert figure.get_suptitle() or all(ax.get_title() for ax in figure.axes[:1])
+    titles = [*figure.texts[:1], *(ax.title for ax in figure.axes)]
+    assert not any(overlaps(*pair) for pair in itertools.combinations(titles, 2))
     for ax in figure.axes:
         if ax.axison:
+            assert not any(overlaps(*pair) for pair in itertools.pairwise(ax.get_xticklabels()))
             below = ax.get_shared_x_axes().get_siblings(ax)
             assert ax.get_ylabel() or any(other.get_xlabel() for other in below)
+
+
+@pytest.mark.parametrize("length", [4, 8, 11, 20])
+@pytest.mark.parametrize("count", [2, 6, 12])
+def test_names_of_columns_stand_side_by_side(count, length):
+    classes = [f"{number:02}".ljust(length, "m") for number in range(count)]
+    figure = evaluation.confusion(pd.DataFrame(np.eye(count, dtype=int), classes, classes), "x")
+    figure.draw_without_rendering()
+    shown = figure.axes[0].get_xticklabels()
+    assert not any(overlaps(*pair) for pair in itertools.pairwise(shown))
 
 
 def vertical_lines(ax):

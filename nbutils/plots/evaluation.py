@@ -130,7 +130,7 @@ def learning_curve(table: pd.DataFrame) -> Figure:
     ax.minorticks_off()
     style.percent_axis(ax.yaxis)
     ax.set(title="Learning curve on the test part (bands: 95 % intervals)", ylabel="accuracy",
-           xlabel="training images of each class (log scale)")  # fmt: skip
+           xlabel="training images of each class, at most (log scale)")  # fmt: skip
     style.label_lines(figure, ax)
     return figure
 

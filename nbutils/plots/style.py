@@ -23,6 +23,7 @@ GRAY = "0.35"  # thresholds and other lines of reference
 MARKERS = "osD^vPX*h"
 NAME_LENGTH = 32  # characters of a class or row that a figure shows
 CAPTION_LENGTH = 25  # of the name of a file or class above an image
+CHARACTERS_ABREAST = 36  # of the names of columns, as far as they fit side by side
 CAPTION_HEIGHT = 0.5  # inches, of two lines
 MARGIN = 0.35  # inches above and below a grid of images, for its title and a notice
 MIN_COMPLEMENT = 1e-7  # of 1 - confidence, where float32 ends
@@ -98,7 +99,7 @@ def image_grid(
     figure, axes = plt.subplots(
         lines, columns, figsize=(max(width * columns, 6), height), squeeze=False, layout=layout
     )
-    figure.suptitle(title, y=1 - 0.08 / height)
+    figure.suptitle(title, y=1 - 0.08 / height if layout == "none" else None)
     if layout == "none":
         figure.subplots_adjust(
             left=0.02, right=0.98, bottom=MARGIN / height,
@@ -160,7 +161,7 @@ def heatmap(ax: Axes, grid: pd.DataFrame, texts: pd.DataFrame, **colors) -> None
     for text, color in zip(ax.texts, colors_of_cells, strict=True):
         text.set_color(text_color(color))
     tilt = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"}
-    tilted = max(map(len, names)) > 12 or len(names) > 12
+    tilted = len(names) * max(map(len, names)) > CHARACTERS_ABREAST
     plt.setp(ax.get_xticklabels(), **(tilt if tilted else {"rotation": 0}))
     plt.setp(ax.get_yticklabels(), rotation=0)
     ax.grid(False)
