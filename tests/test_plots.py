@@ -254,6 +254,14 @@ def overlaps(one, other):
     return one.get_window_extent().overlaps(other.get_window_extent())
 
 
+def test_a_figure_that_was_saved_is_shown_as_it_was(tmp_path):
+    figure = FIGURES["samples"]()
+    style.save(figure, tmp_path, "samples")
+    before = [ax.get_position().bounds for ax in figure.axes]
+    figure.draw_without_rendering()
+    assert [ax.get_position().bounds for ax in figure.axes] == before
+
+
 @pytest.mark.parametrize("name", ALL)
 def test_every_figure_has_titles_and_axis_labels_and_cuts_nothing_off(name):
     figure = ALL[name]()

@@ -10,6 +10,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import PlaceHolderLayoutEngine
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from matplotlib.transforms import Bbox
@@ -100,7 +101,8 @@ def image_grid(
         lines, columns, figsize=(max(width * columns, 6), height), squeeze=False, layout=layout
     )
     figure.suptitle(title, y=1 - 0.08 / height if layout == "none" else None)
-    if layout == "none":
+    if layout == "none":  # a figure without any engine takes the style's when it is saved
+        figure.set_layout_engine(PlaceHolderLayoutEngine(True, True))
         figure.subplots_adjust(
             left=0.02, right=0.98, bottom=MARGIN / height,
             top=1 - (MARGIN + CAPTION_HEIGHT) / height,
