@@ -127,6 +127,16 @@ def test_coco(tmp_path):
     assert layout.normal_classes == ("clean",)
 
 
+def test_boxes_that_two_files_list_count_once(tmp_path):
+    write(tmp_path, "images/1.png")
+    content = coco(["1.png"], [(0, 0, [1, 1, 9, 9]), (0, 0, [11, 1, 9, 9])])
+    for name in ("train", "all"):
+        write_text(tmp_path / f"annotations/{name}.json", content)
+    layout = read_layout(tmp_path, "coco")
+    assert len(layout.entries[0].boxes) == 2
+    assert any("2 boxes left out, there twice" in note for note in layout.notes)
+
+
 def test_coco_files_of_parts_find_images_of_equal_names(tmp_path):
     write(tmp_path, *(f"{part}2017/{n}.png" for part in ("train", "val") for n in (1, 2)))
     for number, part in enumerate(("train", "val")):

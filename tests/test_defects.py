@@ -331,6 +331,16 @@ def test_a_sure_class_without_a_place_is_no_empty_image():
     )
 
 
+def test_a_strip_of_sure_windows_is_accepted_by_a_model_without_a_map():
+    def classes_alone(batches):
+        for rows in in_batches(batches):
+            yield rows[:, : len(CLASSES) + 3]
+
+    predictor, gray = strip_of(policy=Doubting(sure_below=0.5), network=classes_alone)
+    prediction = replace(predictor, decoder=None).predict_image(gray)
+    assert (prediction.label, prediction.reasons) == ("scratch", ())
+
+
 def test_a_map_that_is_bright_without_a_box_is_reviewed():
     predictor, gray = strip_of(policy=Doubting(), network=half_sure)
     prediction = predictor.predict_image(gray)

@@ -7,6 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 from folders import boxes, labels, reason, write, write_mask
+from PIL import Image
 
 from nbutils import runs
 from nbutils.data import audit, datasets
@@ -156,6 +157,19 @@ def test_masks_give_boxes_and_are_no_images(tmp_path, place, white):
     assert layout.entries[0].boxes == [("crack", 2, 3, 12, 13), ("crack", 30, 20, 40, 30)]
     assert layout.entries[0].mask == tmp_path / place
     assert layout.ignored == {}
+
+
+@pytest.mark.parametrize("suffix", [".png", ".bmp"])
+def test_a_mask_of_numbers_has_boxes_and_a_black_one_that_was_compressed_has_none(tmp_path, suffix):
+    numbers = np.zeros((40, 60), np.uint8)
+    numbers[3:13, 2:12], numbers[20:30, 30:40] = 1, 2
+    write(tmp_path, *(f"crack/{n}.jpg" for n in range(2)))
+    (tmp_path / "masks").mkdir()
+    Image.fromarray(numbers).save(tmp_path / f"masks/0{suffix}")
+    Image.fromarray(numbers).save(tmp_path / "masks/1.jpg", quality=95)
+    layout = read_layout(tmp_path)
+    assert boxes(layout)["0.jpg"] == [("crack", 2, 3, 12, 13), ("crack", 30, 20, 40, 30)]
+    assert boxes(layout)["1.jpg"] == []
 
 
 def test_ground_truth_of_one_class_is_not_given_to_another(tmp_path):

@@ -317,7 +317,8 @@ def test_a_file_is_refused_that_is_larger_than_said_or_than_allowed(bridge, monk
     piece(bridge, 1, "liar.png", 2, b"abc")
     piece(bridge, 2, "large.png", 9, b"abc")
     bridge._receive(bridge, {"kind": "too large", "name": "huge.png"}, [])
-    assert bridge.taken == [("liar.png", None), ("large.png", None), ("huge.png", None)]
+    refused = ["liar.png", "large.png", "huge.png"]
+    assert bridge.taken == [(name, bridges.TOO_LARGE.format(name)) for name in refused]
     assert not bridge.pieces
 
 
@@ -325,6 +326,44 @@ def test_unfinished_files_do_not_pile_up(bridge):
     for number in range(20):
         piece(bridge, number, f"{number}.png", 5, b"abc")
     assert len(bridge.pieces) <= bridges.MAX_UNFINISHED
+
+
+def test_a_page_that_was_left_does_not_spoil_what_another_sends(bridge):
+    for number in range(bridges.MAX_UNFINISHED):
+        piece(bridge, number, "left.png", 5, b"abc")
+    piece(bridge, 77, "new.png", 5, b"abc")
+    piece(bridge, 77, "new.png", 5, b"de")
+    assert bridge.taken == [("new.png", b"abcde")]
+
+
+def test_a_file_that_the_browser_cannot_read_is_named(bridge):
+    piece(bridge, 1, "gone.png", 5, b"abc")
+    bridge._receive(bridge, {"kind": "unreadable", "id": 1, "name": "gone.png"}, [])
+    assert bridge.taken == [("gone.png", bridges.UNREADABLE.format("gone.png"))]
+    assert not bridge.pieces
+
+
+def test_a_full_disk_costs_only_the_files_that_did_not_fit(panel, monkeypatch):
+    predict = panel.session.predict
+
+    def full(name, data, stored):
+        if name == "b.png":
+            raise OSError(28, "No space left on device")
+        return predict(name, data, stored)
+
+    monkeypatch.setattr(panel.session, "predict", full)
+    add(panel, "a.png", "b.png", "c.png")
+    wait_for(lambda: not panel.drawn)
+    assert "2 images classified, 1 file could not be read" in panel.controls.status.value
+
+
+def test_an_error_of_drawing_does_not_end_the_work(panel, monkeypatch):
+    monkeypatch.setattr(panel, "refresh", lambda: 1 / 0)
+    panel.add_files([("a.png", png(0))])
+    wait_for(lambda: "division by zero" in panel.controls.status.value)
+    monkeypatch.undo()
+    add(panel, "b.png")
+    assert panel.session.entries[-1].name == "b.png"
 
 
 def test_a_file_that_did_not_arrive_is_shown(panel):

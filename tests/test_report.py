@@ -82,6 +82,8 @@ def test_small_images_are_sent_as_they_are_and_large_ones_shrunk(gray):
     large = np.zeros((300, 1200), np.uint8)
     assert pixels(pictures.encode(large, 600)).shape == (150, 600)
     assert pixels(pictures.encode(large)).shape == (300, 1200)
+    longer_than_jpeg_allows = np.full((66_000, 20), 90, np.uint8)
+    assert pixels(pictures.encode(longer_than_jpeg_allows)).shape[0] == pictures.MAX_SIDE
 
 
 def test_boxes_lie_where_the_defects_are(session, evil):

@@ -64,6 +64,28 @@ def test_it_goes_on_where_it_was_killed(looks, tmp_path, gray):
     assert paths_of(run) == ["a.png", "b.png", "c.png", "d.png"]
 
 
+def test_a_backlog_is_given_chunk_by_chunk(looks, tmp_path, gray, monkeypatch):
+    monkeypatch.setattr(watch.batch, "CHUNK", 2)
+    for name in "abc":
+        (tmp_path / f"arriving/{name}.png").write_bytes(encode_png(gray))
+    look = looks()
+    assert [next(look) for _ in range(5)] == [0, 0, 2, 1, 0]
+    look.close()
+
+
+def test_a_folder_that_is_away_for_a_while_is_waited_for(looks, tmp_path, gray, capsys):
+    place, away = tmp_path / "arriving", tmp_path / "away"
+    look = looks()
+    assert next(look) == 0
+    place.rename(away)
+    (away / "a.png").write_bytes(encode_png(gray))
+    assert [next(look), next(look)] == [0, 0]
+    away.rename(place)
+    assert [next(look), next(look)] == [0, 1]
+    look.close()
+    assert capsys.readouterr().out.count("is looked at again") == 1
+
+
 def test_images_dropped_by_a_thread_are_on_the_page_until_ctrl_c(trained, tmp_path, gray):
     place = tmp_path / "arriving"
     place.mkdir()

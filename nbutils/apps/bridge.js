@@ -7,18 +7,20 @@ const PATIENCE = 20_000; // milliseconds for an answer
 const LOST = "The connection to the kernel is lost and nothing arrives: load the page again.";
 
 function sender(model, say) {
-  let waiting = 0, go = () => {}, queue = Promise.resolve(), id = 0, total = 0, sent = 0;
+  let waiting = 0, go = () => {}, queue = Promise.resolve(), total = 0, sent = 0;
+  let id = Math.floor(Math.random() * 2 ** 48); // other pages of the same kernel send as well
   model.on("msg:custom", (message) => {
     if (message.kind === "taken") { waiting -= 1; go(true); }
   });
+  async function answer() {
+    const answered = await new Promise((resolve) => {
+      go = resolve;
+      setTimeout(() => resolve(false), PATIENCE);
+    });
+    if (!answered) throw new Error(LOST);
+  }
   async function room() {
-    while (waiting >= AHEAD) {
-      const answered = await new Promise((resolve) => {
-        go = resolve;
-        setTimeout(() => resolve(false), PATIENCE);
-      });
-      if (!answered) throw new Error(LOST);
-    }
+    while (waiting >= AHEAD) await answer();
     waiting += 1;
   }
   async function send(file) {
@@ -29,38 +31,48 @@ function sender(model, say) {
       return model.send({ ...facts, kind: "too large" });
     }
     for (let at = 0; at === 0 || at < file.size; at += PIECE) {
+      const piece = await file.slice(at, at + PIECE).arrayBuffer().catch(() => null);
       await room();
-      const piece = await file.slice(at, at + PIECE).arrayBuffer();
+      if (!piece) return model.send({ ...facts, kind: "unreadable" });
       model.send(facts, undefined, [new DataView(piece)]);
     }
   }
   return (files) => {
     total += files.length;
     queue = queue.then(async () => {
-      for (const file of files) {
-        say(`Sending ${(sent += 1)} of ${total} files.`);
-        await send(file);
+      const end = sent + files.length;
+      let failure = "";
+      try {
+        for (const file of files) {
+          say(`Sending ${(sent += 1)} of ${total} files.`);
+          await send(file);
+        }
+        while (waiting > 0 && sent === total) await answer();
+      } catch (error) {
+        waiting = 0;
+        failure = error.message;
       }
-      while (waiting > 0 && sent === total) {
-        const answered = await new Promise((resolve) => {
-          go = resolve;
-          setTimeout(() => resolve(false), PATIENCE);
-        });
-        if (!answered) throw new Error(LOST);
-      }
-      if (sent === total) { sent = total = 0; say(""); }
-    }).catch((error) => { sent = total = waiting = 0; say(error.message); });
+      sent = end;
+      if (sent === total) sent = total = 0;
+      if (failure || !total) say(failure);
+    });
   };
 }
 
 async function inside(entry) {
-  // The files of a dropped folder, or the file itself.
-  if (entry.isFile) return [await new Promise((resolve, reject) => entry.file(resolve, reject))];
-  const reader = entry.createReader(), files = [];
-  for (;;) {
-    const some = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
-    if (!some.length) return files;
-    for (const one of some) files.push(...await inside(one));
+  // The files of a dropped folder, or the file itself; what cannot be read fails when it is sent.
+  const files = [];
+  try {
+    if (entry.isFile) return [await new Promise((resolve, reject) => entry.file(resolve, reject))];
+    const reader = entry.createReader();
+    for (;;) {
+      const some = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
+      if (!some.length) return files;
+      for (const one of some) files.push(...await inside(one));
+    }
+  } catch {
+    const slice = () => ({ arrayBuffer: () => Promise.reject(new Error(entry.name)) });
+    return [...files, { name: entry.name, size: 1, slice, isBlocked: true }];
   }
 }
 
@@ -70,7 +82,7 @@ async function dropped(transfer, suffixes) {
   const files = await Promise.all(entries.map(async (entry) => {
     const found = await inside(entry);
     const isImage = (file) => suffixes.some((end) => file.name.toLowerCase().endsWith(end));
-    return entry.isFile ? found : found.filter(isImage);
+    return entry.isFile ? found : found.filter((file) => file.isBlocked || isImage(file));
   }));
   return files.flat();
 }

@@ -10,6 +10,8 @@ import traitlets
 from nbutils.apps.intake import LIMITS, MAX_BYTES
 from nbutils.data.files import SUFFIXES
 
+TOO_LARGE = f"{{}} did not arrive whole: files of {LIMITS} are taken"
+UNREADABLE = "{} could not be read by the browser: add it again"
 MAX_UNFINISHED = 4  # files that arrive at the same time; a browser sends one after the other
 
 
@@ -17,8 +19,8 @@ class Bridge(anywidget.AnyWidget):
     """Drag and drop, files, keys and spoken sentences (`bridge.js`).
 
     It sends files in pieces, so that no limit of a message matters, and keys; what is `said` is
-    read out by screen readers. `take` gets each file (None for the content of one that is too
-    large), `press` each key, and `ready` is called once it runs.
+    read out by screen readers. `take` gets each file, its name and content (or a sentence about why
+    that did not arrive), `press` each key, and `ready` is called once it runs.
     """
 
     _esm = Path(__file__).with_name("bridge.js")
@@ -29,7 +31,7 @@ class Bridge(anywidget.AnyWidget):
 
     def __init__(
         self,
-        take: Callable[[str, bytes | None], None],
+        take: Callable[[str, bytes | str], None],
         press: Callable[[str], None],
         ready: Callable[[], None],
     ):
@@ -44,8 +46,10 @@ class Bridge(anywidget.AnyWidget):
             self.press(str(content["key"]))
         elif kind == "ready":
             self.ready()
-        elif kind == "too large":
-            self.take(str(content["name"]), None)
+        elif kind in ("too large", "unreadable"):
+            name = str(content["name"])
+            self.pieces.pop(int(content.get("id", 0)), None)
+            self.take(name, (TOO_LARGE if kind == "too large" else UNREADABLE).format(name))
             self.send({"kind": "taken"})
         elif kind == "piece":
             self._put_together(int(content["id"]), content, buffers[0])
@@ -55,8 +59,10 @@ class Bridge(anywidget.AnyWidget):
         name, size = str(facts["name"]), int(facts["size"])
         whole = self.pieces.setdefault(number, bytearray())
         whole += piece
-        if size > MAX_BYTES or len(whole) > size or len(self.pieces) > MAX_UNFINISHED:
-            self.pieces.clear()
-            self.take(name, None)
+        if len(self.pieces) > MAX_UNFINISHED:
+            self.pieces.pop(next(iter(self.pieces)))  # of a page that was left
+        if size > MAX_BYTES or len(whole) > size:
+            self.pieces.pop(number)
+            self.take(name, TOO_LARGE.format(name))
         elif len(whole) == size:
             self.take(name, bytes(self.pieces.pop(number)))

@@ -18,6 +18,7 @@ from nbutils.runs import UserError
 from nbutils.runtime import usable_cores
 
 PAGE_SECONDS = 60  # between two pages of a watched folder
+PAGE_SHARE = 0.1  # of the time, at most, that goes into its pages
 
 
 @dataclass(frozen=True)
@@ -45,18 +46,20 @@ class Inspection:
 
     def watch(self, say: Callable[[str], None]) -> None:
         """Inspect a folder as images arrive, and write the page once a minute, until Ctrl-C."""
-        source = self.sources[0]
+        source, due = self.sources[0], -math.inf
         if len(self.sources) > 1 or not disk.expand_user(source).is_dir():
             raise UserError(f"--watch takes one folder in which images arrive, not {source}")
-        folder, total, changed, written = self._make_folder(), 0, False, -math.inf
+        folder, total, changed = self._make_folder(), 0, False
         how = self.model, self.backend, self.bits, self.scale
         try:
             for added in watch.watch(source, folder, *how):
                 total, changed = total + added, changed or added > 0
-                if changed and time.monotonic() - written >= PAGE_SECONDS:
+                start = time.monotonic()
+                if changed and start >= due:
                     page, _ = self._write_page(folder)
                     say(f"{total:,} images since the start: {page}")
-                    changed, written = False, time.monotonic()
+                    changed, now = False, time.monotonic()
+                    due = now + max(PAGE_SECONDS, (now - start) / PAGE_SHARE)
         except KeyboardInterrupt:
             if changed:
                 self._write_page(folder)

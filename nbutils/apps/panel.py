@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from queue import Empty, Queue
 from threading import RLock, Thread
@@ -17,12 +18,11 @@ from nbutils.apps.html import in_words
 from nbutils.apps.intake import File
 from nbutils.apps.session import Entry, Session, Unreadable
 from nbutils.data import labels
-from nbutils.data.images import ImageError, read_file
+from nbutils.data.images import read_file
 from nbutils.inference.predictor import load_predictor
 from nbutils.runs import UserError
 
 REDRAW = 0.4  # seconds from one drawing to the next while files are classified
-TOO_LARGE = f"{{}} did not arrive whole: files of {intake.LIMITS} are taken"
 
 
 class Panel:
@@ -121,21 +121,22 @@ class Panel:
     def clear(self) -> None:
         """Begin anew; what a person said is kept in its file."""
         self.stop()
-        self.session = Session(self.session.predictor)
-        self.controls.close()
-        self.chosen, self.is_choice = None, False
-        self.filters.reset()
-        self._say("")
-        self.refresh()
+        with self.lock:
+            self.session = Session(self.session.predictor)
+            self.controls.close()
+            self.chosen, self.is_choice = None, False
+            self.filters.reset()
+            self._say("")
+            self.refresh()
 
     def _uploaded(self, change) -> None:
         if change.new:
             self.add_files((file.name, bytes(file.content)) for file in change.new)
             self.controls.upload.value = ()
 
-    def _arrived(self, name: str, content: bytes | None) -> None:
-        if content is None:
-            self.session.add_unreadable(name, TOO_LARGE.format(name))
+    def _arrived(self, name: str, content: bytes | str) -> None:
+        if isinstance(content, str):
+            self.session.add_unreadable(name, content)
             self.refresh()
         else:
             self.add_files([(name, content)])
@@ -180,14 +181,17 @@ class Panel:
             try:
                 generation, steps = self.jobs.get(timeout=REDRAW if self.drawn else None)
             except Empty:
-                self._finish()
+                self._attempt(self._finish)
                 continue
-            try:
-                self._do(generation, steps)
-            except (UserError, OSError) as error:
-                self._say(str(error), "error")
-            finally:
-                self.jobs.task_done()
+            self._attempt(partial(self._do, generation, steps))
+            self.jobs.task_done()
+
+    def _attempt(self, act: Callable[[], None]) -> None:
+        """Do a part of the work; no error ends the thread, after which nothing would be done."""
+        try:
+            act()
+        except Exception as error:
+            self._say(str(error) or type(error).__name__, "error")
 
     def _do(self, generation: int, steps: Iterator[None]) -> None:
         while generation == self.generation:
@@ -223,7 +227,7 @@ class Panel:
             try:
                 data = read_file(content) if isinstance(content, Path) else content
                 session.predict(name, data, stored)
-            except ImageError as error:
+            except (UserError, OSError) as error:
                 session.add_unreadable(name, str(error))
             yield
 
@@ -242,8 +246,9 @@ class Panel:
 
     def choose(self, entry: Entry | Unreadable | None) -> None:
         """Show a file large."""
-        self.chosen, self.is_choice = entry, True
-        self.refresh()
+        with self.lock:
+            self.chosen, self.is_choice = entry, True
+            self.refresh()
 
     def step(self, places: int) -> None:
         """Show the file some places on."""

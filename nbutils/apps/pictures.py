@@ -8,6 +8,7 @@ from PIL import Image
 from nbutils.apps.html import data_url
 
 THUMBNAIL = 180  # pixels, longer side
+MAX_SIDE = 65_500  # pixels, of a JPEG file
 LOSSLESS = 400  # up to this longer side images are sent as they are
 COLORS = (  # of a map from 0 to 1: matplotlib's inferno
     (0, 0, 4), (31, 12, 72), (87, 16, 110), (138, 34, 106), (188, 55, 84), (227, 89, 51),
@@ -19,8 +20,8 @@ OPACITY = 0.8  # of a map where it is 1
 def encode(gray: np.ndarray, longest: int | None = None) -> str:
     """Return an image, uint8 (height, width), shrunk to a longest side, as a data URL."""
     image = Image.fromarray(np.ascontiguousarray(gray))
-    if longest:
-        image.thumbnail((longest, longest))
+    longest = min(longest or MAX_SIDE, MAX_SIDE)
+    image.thumbnail((longest, longest))
     file = io.BytesIO()
     if max(image.size) <= LOSSLESS:
         image.save(file, "PNG")

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 from scipy import ndimage
 
 from nbutils.data.files import ImageIndex
@@ -87,15 +88,24 @@ def mask_boxes(mask: Path, image: Path) -> list[tuple[int, int, int, int]]:
 
 
 def _foreground(file: Path) -> np.ndarray:
-    """Read the white pixels of a mask: bool (height, width); ImageError if it is none."""
-    gray = decode(read_file(file), str(file)).astype(int)
-    low, high = gray.min(), gray.max()
-    if low == high or (high <= TOLERANCE and len(np.unique(gray)) > 2):
-        return np.full(gray.shape, low == high > 0)  # of one value
-    near = (gray - low <= TOLERANCE) | (high - gray <= TOLERANCE)
-    if near.mean() < TWO_VALUED:
+    """Read the pixels of a mask that are no background: bool (height, width).
+
+    A few values up to `TOLERANCE` are the numbers of classes or defects, and 0 the background,
+    unless compression has made them of black. Raises ImageError if the file is no mask.
+    """
+    gray = decode(read_file(file), str(file))
+    counts = np.array(Image.fromarray(gray).histogram())
+    values = np.flatnonzero(counts)
+    low, high = int(values[0]), int(values[-1])
+    if low == high:
+        return np.full(gray.shape, high > 0)
+    if high <= TOLERANCE and len(values) > 2:
+        return gray > (high if file.suffix.lower() in LOSSY else low)
+    levels = np.arange(len(counts))
+    is_near = (levels - low <= TOLERANCE) | (high - levels <= TOLERANCE)
+    if counts[is_near].sum() < TWO_VALUED * gray.size:
         raise ImageError(f"{file} has more than the two gray values of a mask: remove it")
-    return gray > (low + high) / 2
+    return gray > (low + high) // 2
 
 
 def _parents(file: Path, folder: Path) -> set[str]:

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from nbutils.data.images import image_size
 Box = tuple[str, int, int, int, int]  # label, xmin, ymin, xmax, ymax in pixels
 Edges = tuple[float, float, float, float]
 CLIPPED, ORDERED = "clipped to their image", "with their corners put in order"
+REPEATED = "left out, there twice"
 NOT_FINITE, EMPTY, OUTSIDE, UNNAMED = (
     f"left out, {why}"
     for why in ("not finite", "empty", "outside their image or below a pixel", "of no known class")
@@ -80,12 +81,23 @@ def largest_class(regions: Iterable[Region]) -> str:
 
 
 def clip_to_images(regions: Regions, report: Report) -> Regions:
-    """Clip boxes to their images, and leave those out that are none."""
+    """Clip boxes to their images, and leave those out that are none or there twice."""
     fitted: Regions = {}
     for image, listed in regions.items():
         size = image_size(image) if any(region.edges for region in listed) else None
-        fitted[image] = [_fit(region, size, report) for region in listed]
+        fitted[image] = list(_distinct((_fit(each, size, report) for each in listed), report))
     return fitted
+
+
+def _distinct(regions: Iterable[Region], report: Report) -> Iterator[Region]:
+    """Leave out boxes that are there twice, as where several files list an image."""
+    known = set()
+    for region in regions:
+        if region.edges and (region.label, region.edges) in known:
+            report.count_box(REPEATED, region.source)
+            continue
+        known.add((region.label, region.edges))
+        yield region
 
 
 def _fit(region: Region, size: tuple[int, int] | None, report: Report) -> Region:

@@ -86,7 +86,9 @@ class Findings:
             self.doubtful.append(prediction)
         elif prediction.is_novel or prediction.is_degraded:
             self.unlike.append(prediction)
-        elif not (prediction.reasons or prediction.defects or prediction.label in self.normal):
+        elif prediction.defect_map is not None and not (
+            prediction.reasons or prediction.defects or prediction.label in self.normal
+        ):
             self.unplaced.append(prediction)
         if defects and (not self.surest or _surest(prediction) > _surest(self.surest)):
             self.surest = prediction

@@ -11,6 +11,7 @@ from nbutils.data import image_list
 from nbutils.disk import disk_errors
 from nbutils.inference import batch, resumption
 from nbutils.inference.predictor import find_backend
+from nbutils.runs import UserError
 from nbutils.runtime import batched
 
 PAUSE = 2.0  # seconds between two looks at the folder
@@ -28,8 +29,9 @@ def watch(
     """Inspect the images of a folder as they arrive, into the tables of `batch.inspect`.
 
     A file is taken once it has not changed between two looks, and once only. Started again with
-    the same folder and model, it goes on. Gives, after each look, how many images were added; ends
-    never. Raises UserError as `batch.inspect` does.
+    the same folder and model, it goes on. Gives how many images were added, after each chunk, and
+    0 after a look at which there were none; ends never. A folder that cannot be listed for a while
+    is waited for. Raises UserError as `batch.inspect` does.
     """
     place = runs.find_model(model).resolve()
     backend = find_backend(place, backend)
@@ -45,11 +47,21 @@ def watch(
         known = _known(listed)
         missing = list(image_list.read_list(listed, resumption.resume(folder, columns)))
         before: dict[str, Signature] = {}
+        away = False
         while True:
-            chunks = batched(missing, batch.CHUNK)
-            yield sum(batch.append(map(predict, chunks), folder, columns))
+            if not missing:
+                yield 0
+            yield from batch.append(map(predict, batched(missing, batch.CHUNK)), folder, columns)
             time.sleep(PAUSE)
-            now = _arriving(disk.expand_user(source).resolve(), known)
+            try:
+                now = _arriving(disk.expand_user(source).resolve(), known)
+            except UserError as error:  # a folder of the network may be away for a while
+                if not away:
+                    print(f"{error}; it is looked at again every {PAUSE:.0f} seconds", flush=True)
+                away = True
+                missing = []
+                continue
+            away = False
             missing = [path for path, sign in now.items() if before.get(path) == sign]
             before = now
             image_list.append_list(missing, listed)
