@@ -1,5 +1,6 @@
 """The panel without a browser: what its buttons and keys do, and how files come in."""
 
+import errno
 import shutil
 import time
 
@@ -293,7 +294,11 @@ def test_doubtful_labels_of_a_run_are_a_queue(outputs, folder):
 @pytest.fixture
 def bridge():
     taken, pressed = [], []
-    made = bridges.Bridge(lambda *file: taken.append(file), pressed.append, lambda: None)
+
+    def take(name, got):
+        taken.append((name, got if isinstance(got, str) else got.read()))
+
+    made = bridges.Bridge(take, pressed.append, lambda: None)
     made.taken, made.pressed = taken, pressed
     return made
 
@@ -334,6 +339,26 @@ def test_a_page_that_was_left_does_not_spoil_what_another_sends(bridge):
     piece(bridge, 77, "new.png", 5, b"abc")
     piece(bridge, 77, "new.png", 5, b"de")
     assert bridge.taken == [("new.png", b"abcde")]
+
+
+def test_a_full_disk_is_said_of_the_file_that_did_not_fit(bridge, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(bridges.SpooledTemporaryFile, "write", full)
+    piece(bridge, 1, "a.png", 5, b"abcde")
+    [(name, sentence)] = bridge.taken
+    assert name == "a.png" and "the disk is full" in sentence
+    assert not bridge.pieces
+
+
+def test_large_files_wait_on_the_disk(monkeypatch):
+    taken = []
+    bridge = bridges.Bridge(lambda name, file: taken.append(file), print, print)
+    content = bytes(bridges.IN_MEMORY + 1)
+    piece(bridge, 1, "a.png", len(content), content)
+    assert taken[0].name is not None, "it lies in memory"
+    assert taken[0].read() == content
 
 
 def test_a_file_that_the_browser_cannot_read_is_named(bridge):

@@ -2,13 +2,15 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from tempfile import SpooledTemporaryFile, gettempdir
+from typing import IO, Any
 
 import anywidget
 import traitlets
 
-from nbutils.apps.intake import LIMITS, MAX_BYTES
+from nbutils.apps.intake import IN_MEMORY, LIMITS, MAX_BYTES
 from nbutils.data.files import SUFFIXES
+from nbutils.disk import describe_error
 
 TOO_LARGE = f"{{}} did not arrive whole: files of {LIMITS} are taken"
 UNREADABLE = "{} could not be read by the browser: add it again"
@@ -31,13 +33,13 @@ class Bridge(anywidget.AnyWidget):
 
     def __init__(
         self,
-        take: Callable[[str, bytes | str], None],
+        take: Callable[[str, IO[bytes] | str], None],
         press: Callable[[str], None],
         ready: Callable[[], None],
     ):
         super().__init__()
         self.take, self.press, self.ready = take, press, ready
-        self.pieces: dict[int, bytearray] = {}
+        self.pieces: dict[int, IO[bytes]] = {}
         self.on_msg(self._receive)
 
     def _receive(self, _: Any, content: dict[str, Any], buffers: list[memoryview]) -> None:
@@ -56,13 +58,23 @@ class Bridge(anywidget.AnyWidget):
             self.send({"kind": "taken"})
 
     def _put_together(self, number: int, facts: dict[str, Any], piece: memoryview) -> None:
+        """Add a piece to a file; many may wait for their turn, so large ones lie on the disk."""
         name, size = str(facts["name"]), int(facts["size"])
-        whole = self.pieces.setdefault(number, bytearray())
-        whole += piece
+        if number not in self.pieces:
+            self.pieces[number] = SpooledTemporaryFile(IN_MEMORY)  # noqa: SIM115  who takes it closes
+        whole = self.pieces[number]
+        try:
+            whole.write(piece)
+            arrived = whole.tell()
+        except OSError as error:
+            self.pieces.pop(number)
+            self.take(name, f"{name}: {describe_error(error, gettempdir()) or error}")
+            return
         if len(self.pieces) > MAX_UNFINISHED:
             self.pieces.pop(next(iter(self.pieces)))  # of a page that was left
-        if size > MAX_BYTES or len(whole) > size:
+        if size > MAX_BYTES or arrived > size:
             self.pieces.pop(number)
             self.take(name, TOO_LARGE.format(name))
-        elif len(whole) == size:
-            self.take(name, bytes(self.pieces.pop(number)))
+        elif arrived == size:
+            whole.seek(0)
+            self.take(name, self.pieces.pop(number))

@@ -3,14 +3,15 @@
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 from nbutils import disk, runs
 from nbutils.data import image_list
-from nbutils.data.images import MAX_COLOUR_PIXELS, MAX_PIXELS
+from nbutils.data.images import MAX_COLOUR_PIXELS, MAX_PIXELS, read_file
 from nbutils.runs import UserError
 
 MAX_BYTES = 64 * 2**20  # of a file from a browser
+IN_MEMORY = 2**20  # bytes; larger files and images lie in a temporary file
 MAX_FILES = 2000  # of a folder
 LIMITS = (
     f"JPEG, PNG, BMP or TIFF, at most {MAX_BYTES // 2**20} MB and "
@@ -19,11 +20,20 @@ LIMITS = (
 
 
 class File(NamedTuple):
-    """A file to classify: its content or where it is, and a label that is doubtful."""
+    """A file to classify: its content, open or where it is, and a label that is doubtful."""
 
     name: str
-    content: bytes | Path
+    content: bytes | IO[bytes] | Path
     stored: str = ""
+
+    def read(self) -> bytes:
+        """Return its content, once; ImageError where that cannot be read."""
+        if isinstance(self.content, bytes):
+            return self.content
+        if isinstance(self.content, Path):
+            return read_file(self.content)
+        with self.content:
+            return self.content.read()
 
 
 def list_folder(

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from queue import Empty, Queue
 from threading import RLock, Thread
+from typing import IO
 
 import ipywidgets as widgets
 
@@ -18,7 +19,6 @@ from nbutils.apps.html import in_words
 from nbutils.apps.intake import File
 from nbutils.apps.session import Entry, Session, Unreadable
 from nbutils.data import labels
-from nbutils.data.images import read_file
 from nbutils.inference.predictor import load_predictor
 from nbutils.runs import UserError
 
@@ -103,7 +103,7 @@ class Panel:
 
         self.add_files(synthetic.example_files(self.seed))
 
-    def add_files(self, files: Iterable[tuple[str, bytes]]) -> None:
+    def add_files(self, files: Iterable[tuple[str, bytes | IO[bytes]]]) -> None:
         """Classify files, name and content each, while the panel stays responsive."""
         listed = [File(*file) for file in files]
         self.add(lambda _: listed)
@@ -134,7 +134,7 @@ class Panel:
             self.add_files((file.name, bytes(file.content)) for file in change.new)
             self.controls.upload.value = ()
 
-    def _arrived(self, name: str, content: bytes | str) -> None:
+    def _arrived(self, name: str, content: IO[bytes] | str) -> None:
         if isinstance(content, str):
             self.session.add_unreadable(name, content)
             self.refresh()
@@ -223,12 +223,11 @@ class Panel:
     def _classify(self, source, stopped: Callable[[], bool]) -> Iterator[None]:
         session, files = self.session, source(stopped)
         self.controls.progress.max += len(files)
-        for name, content, stored in files:
+        for file in files:
             try:
-                data = read_file(content) if isinstance(content, Path) else content
-                session.predict(name, data, stored)
+                session.predict(file.name, file.read(), file.stored)
             except (UserError, OSError) as error:
-                session.add_unreadable(name, str(error))
+                session.add_unreadable(file.name, str(error))
             yield
 
     def _classify_again(self, count: int) -> Iterator[None]:

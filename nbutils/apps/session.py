@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from nbutils.apps import pictures
+from nbutils.apps.intake import IN_MEMORY
 from nbutils.data import corrections
 from nbutils.data.images import ImageError, decode, pixel_hash
 from nbutils.inference.prediction import Prediction, error_row, no_formula, row_columns
@@ -25,7 +26,6 @@ STATES = {  # of a file -> its sign
 }
 REVIEWED = ("confirmed", "corrected")
 ALL = "all"
-IN_MEMORY = 2**20  # bytes; larger images lie in a temporary file
 
 
 @dataclass(eq=False)  # compared by identity
