@@ -88,9 +88,9 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 def digest(file: Path, size: int | None = None) -> str:
     """Return the SHA-256 of a file, or of its first bytes, as hexadecimal digits."""
-    left = file.stat().st_size if size is None else size
     content = hashlib.sha256()
     with disk_errors(file), file.open("rb") as source:
+        left = file.stat().st_size if size is None else size
         while block := source.read(min(left, BLOCK)):
             content.update(block)
             left -= len(block)

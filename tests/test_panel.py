@@ -2,6 +2,7 @@
 
 import errno
 import shutil
+import tempfile
 import time
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 
 from nbutils import runs
 from nbutils.apps import bridge as bridges
-from nbutils.apps import gallery, intake
+from nbutils.apps import gallery, intake, session
 from nbutils.apps.html import in_words
 from nbutils.apps.panel import Panel
 from nbutils.data import corrections, labels
@@ -321,7 +322,7 @@ def test_a_file_is_refused_that_is_larger_than_said_or_than_allowed(bridge, monk
     monkeypatch.setattr(bridges, "MAX_BYTES", 8)
     piece(bridge, 1, "liar.png", 2, b"abc")
     piece(bridge, 2, "large.png", 9, b"abc")
-    bridge._receive(bridge, {"kind": "too large", "name": "huge.png"}, [])
+    bridge._receive(bridge, {"kind": "too large", "id": 3, "name": "huge.png"}, [])
     refused = ["liar.png", "large.png", "huge.png"]
     assert bridge.taken == [(name, bridges.TOO_LARGE.format(name)) for name in refused]
     assert not bridge.pieces
@@ -348,7 +349,7 @@ def test_a_full_disk_is_said_of_the_file_that_did_not_fit(bridge, monkeypatch):
     monkeypatch.setattr(bridges.SpooledTemporaryFile, "write", full)
     piece(bridge, 1, "a.png", 5, b"abcde")
     [(name, sentence)] = bridge.taken
-    assert name == "a.png" and "the disk is full" in sentence
+    assert sentence.startswith(f"{name} could not be kept in {tempfile.gettempdir()} (No space")
     assert not bridge.pieces
 
 
@@ -369,15 +370,17 @@ def test_a_file_that_the_browser_cannot_read_is_named(bridge):
 
 
 def test_a_full_disk_costs_only_the_files_that_did_not_fit(panel, monkeypatch):
-    predict = panel.session.predict
+    left = iter([True, False, True])
 
-    def full(name, data, stored):
-        if name == "b.png":
-            raise OSError(28, "No space left on device")
-        return predict(name, data, stored)
+    def spool(gray):
+        if not next(left):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return gray
 
-    monkeypatch.setattr(panel.session, "predict", full)
+    monkeypatch.setattr(session, "_spool", spool)
     add(panel, "a.png", "b.png", "c.png")
+    [unkept] = panel.session.select("as added", state="unreadable")
+    assert unkept.error.startswith("b.png could not be kept in")
     wait_for(lambda: not panel.drawn)
     assert "2 images classified, 1 file could not be read" in panel.controls.status.value
 
@@ -392,7 +395,7 @@ def test_an_error_of_drawing_does_not_end_the_work(panel, monkeypatch):
 
 
 def test_a_file_that_did_not_arrive_is_shown(panel):
-    panel.bridge._receive(panel.bridge, {"kind": "too large", "name": "huge.png"}, [])
+    panel.bridge._receive(panel.bridge, {"kind": "too large", "id": 3, "name": "huge.png"}, [])
     assert "huge.png did not arrive whole" in panel.controls.detail.value
     assert "at most 64 MB" in panel.controls.detail.value
 

@@ -72,7 +72,7 @@ async function inside(entry) {
     }
   } catch {
     const slice = () => ({ arrayBuffer: () => Promise.reject(new Error(entry.name)) });
-    return [...files, { name: entry.name, size: 1, slice, isBlocked: true }];
+    return [...files, { name: entry.name, size: 1, slice, isUnreadable: true }];
   }
 }
 
@@ -82,7 +82,7 @@ async function dropped(transfer, suffixes) {
   const files = await Promise.all(entries.map(async (entry) => {
     const found = await inside(entry);
     const isImage = (file) => suffixes.some((end) => file.name.toLowerCase().endsWith(end));
-    return entry.isFile ? found : found.filter((file) => file.isBlocked || isImage(file));
+    return entry.isFile ? found : found.filter((file) => file.isUnreadable || isImage(file));
   }));
   return files.flat();
 }

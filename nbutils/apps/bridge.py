@@ -2,15 +2,15 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from tempfile import SpooledTemporaryFile, gettempdir
+from tempfile import SpooledTemporaryFile
 from typing import IO, Any
 
 import anywidget
 import traitlets
 
-from nbutils.apps.intake import IN_MEMORY, LIMITS, MAX_BYTES
+from nbutils.apps.intake import IN_MEMORY, LIMITS, MAX_BYTES, temporary
 from nbutils.data.files import SUFFIXES
-from nbutils.disk import describe_error
+from nbutils.runs import UserError
 
 TOO_LARGE = f"{{}} did not arrive whole: files of {LIMITS} are taken"
 UNREADABLE = "{} could not be read by the browser: add it again"
@@ -50,7 +50,7 @@ class Bridge(anywidget.AnyWidget):
             self.ready()
         elif kind in ("too large", "unreadable"):
             name = str(content["name"])
-            self.pieces.pop(int(content.get("id", 0)), None)
+            self.pieces.pop(int(content["id"]), None)
             self.take(name, (TOO_LARGE if kind == "too large" else UNREADABLE).format(name))
             self.send({"kind": "taken"})
         elif kind == "piece":
@@ -64,12 +64,13 @@ class Bridge(anywidget.AnyWidget):
             self.pieces[number] = SpooledTemporaryFile(IN_MEMORY)  # noqa: SIM115  who takes it closes
         whole = self.pieces[number]
         try:
-            whole.write(piece)
-            arrived = whole.tell()
-        except OSError as error:
+            with temporary(name):
+                whole.write(piece)
+        except UserError as error:
             self.pieces.pop(number)
-            self.take(name, f"{name}: {describe_error(error, gettempdir()) or error}")
+            self.take(name, str(error))
             return
+        arrived = whole.tell()
         if len(self.pieces) > MAX_UNFINISHED:
             self.pieces.pop(next(iter(self.pieces)))  # of a page that was left
         if size > MAX_BYTES or arrived > size:

@@ -1,6 +1,8 @@
 """How files come in: from a browser, from a folder, from the suspects of a run."""
 
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -34,6 +36,17 @@ class File(NamedTuple):
             return read_file(self.content)
         with self.content:
             return self.content.read()
+
+
+@contextmanager
+def temporary(name: str) -> Iterator[None]:
+    """Say in a sentence that a file cannot be written below the folder of temporary files."""
+    try:
+        yield
+    except OSError as error:
+        place = tempfile.gettempdir()
+        text = f"{name} could not be kept in {place} ({error.strerror}): make room there"
+        raise UserError(text) from error
 
 
 def list_folder(

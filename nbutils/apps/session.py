@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from nbutils.apps import pictures
-from nbutils.apps.intake import IN_MEMORY
+from nbutils.apps.intake import IN_MEMORY, temporary
 from nbutils.data import corrections
 from nbutils.data.images import ImageError, decode, pixel_hash
 from nbutils.inference.prediction import Prediction, error_row, no_formula, row_columns
@@ -218,7 +218,9 @@ class Session:
         except ImageError as error:
             return Unreadable(name, str(error))
         prediction = self.predictor.predict_image(gray)
-        entry = Entry(name, _spool(gray), prediction, "{1} x {0} gray".format(*gray.shape), stored)
+        with temporary(name):
+            kept = _spool(gray)
+        entry = Entry(name, kept, prediction, "{1} x {0} gray".format(*gray.shape), stored)
         self._read_corrections(self.predictor)
         entry.corrected = self.earlier.get(entry.digest, "")
         entry.thumbnail  # noqa: B018  drawn here, where nobody waits for it

@@ -90,8 +90,8 @@ def mask_boxes(mask: Path, image: Path) -> list[tuple[int, int, int, int]]:
 def _foreground(file: Path) -> np.ndarray:
     """Read the pixels of a mask that are no background: bool (height, width).
 
-    A few values up to `TOLERANCE` are the numbers of classes or defects, and 0 the background,
-    unless compression has made them of black. Raises ImageError if the file is no mask.
+    Several values, all up to `TOLERANCE`, are numbers of classes or defects, of which the least is
+    the background; in a lossy file they are black. Raises ImageError if the file is no mask.
     """
     gray = decode(read_file(file), str(file))
     counts = np.array(Image.fromarray(gray).histogram())

@@ -46,24 +46,12 @@ def watch(
         listed = folder / runs.IMAGE_LIST
         known = _known(listed)
         missing = list(image_list.read_list(listed, resumption.resume(folder, columns)))
-        before: dict[str, Signature] = {}
-        away = False
+        looks = _looks(disk.expand_user(source).resolve(), known)
         while True:
             if not missing:
                 yield 0
             yield from batch.append(map(predict, batched(missing, batch.CHUNK)), folder, columns)
-            time.sleep(PAUSE)
-            try:
-                now = _arriving(disk.expand_user(source).resolve(), known)
-            except UserError as error:  # a folder of the network may be away for a while
-                if not away:
-                    print(f"{error}; it is looked at again every {PAUSE:.0f} seconds", flush=True)
-                away = True
-                missing = []
-                continue
-            away = False
-            missing = [path for path, sign in now.items() if before.get(path) == sign]
-            before = now
+            missing = next(looks)
             image_list.append_list(missing, listed)
             known.update(missing)
 
@@ -73,6 +61,29 @@ def _known(listed: Path) -> set[str]:
     content = listed.read_bytes()
     os.truncate(listed, content.rfind(b"\n") + 1)
     return set(image_list.read_list(listed, 0))
+
+
+def _looks(folder: Path, known: set[str]) -> Iterator[list[str]]:
+    """Give, look after look, the images not known yet that have not changed since the last one.
+
+    A folder of a network may be away for a while: that is said once.
+    """
+    before: dict[str, Signature] = {}
+    is_away = False
+    while True:
+        time.sleep(PAUSE)
+        try:
+            now = _arriving(folder, known)
+        except UserError as error:
+            if not is_away:
+                print(f"{error}; it is looked at again every {PAUSE:.0f} seconds", flush=True)
+            is_away = True
+            yield []
+            continue
+        is_away = False
+        settled = [path for path, sign in now.items() if before.get(path) == sign]
+        before = now
+        yield settled
 
 
 def _arriving(folder: Path, known: set[str]) -> dict[str, Signature]:

@@ -102,7 +102,8 @@ def image_grid(
     )
     figure.suptitle(title, y=1 - 0.08 / height if layout == "none" else None)
     if layout == "none":  # a figure without any engine takes the style's when it is saved
-        figure.set_layout_engine(PlaceHolderLayoutEngine(True, True))
+        no_layout = PlaceHolderLayoutEngine(adjust_compatible=True, colorbar_gridspec=True)
+        figure.set_layout_engine(no_layout)
         figure.subplots_adjust(
             left=0.02, right=0.98, bottom=MARGIN / height,
             top=1 - (MARGIN + CAPTION_HEIGHT) / height,
