@@ -45,7 +45,7 @@ class Inspection:
         return table, *self._write_page(folder)
 
     def watch(self, say: Callable[[str], None]) -> None:
-        """Inspect images as they arrive, until Ctrl-C; the page is written once a minute at most."""
+        """Inspect images as they arrive, until Ctrl-C; the page: once a minute at most."""
         source, due = self.sources[0], -math.inf
         if len(self.sources) > 1 or not disk.expand_user(source).is_dir():
             raise UserError(f"--watch takes one folder in which images arrive, not {source}")
