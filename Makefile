@@ -9,7 +9,8 @@ UPLOADS := {'websocket_max_message_size': 536870912}
 
 # The recipe of the model that ships, and its copies that have never seen one class.
 RECIPE := -p MODEL mobilenet_v2 -p SIZE 200 -p FLAT_FIELD True -p CORRUPTION 1 -p HEAD False \
-  -p LEARNING_RATE 2e-3 -p FREEZE_BATCH_NORM False -p MOSAICS 0.3 -p MAP_WEIGHT 1 -p HEAD_EPOCHS 40
+  -p LEARNING_RATE 2e-3 -p FREEZE_BATCH_NORM False -p MOSAICS 0.3 -p MAP_WEIGHT 1 -p HEAD_EPOCHS 40 \
+  -p TTA_VIEWS 1
 CLASSES := crazing inclusion patches pitted_surface rolled-in_scale scratches
 EMPTY :=
 COMMA := $(EMPTY),

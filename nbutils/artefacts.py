@@ -28,7 +28,7 @@ HEADERS = {  # of an array, by the version of its format
 }
 MAX_LENGTH = 100_000  # pixels, or cells
 MIN_SIDE = 16  # pixels, of an image
-TTA_VIEWS = (1, 8)
+TTA_VIEWS = (1, 4, 8)  # the image itself, its turns, and the turns of its mirror image
 CELL_EXTRA = 5  # outputs of a cell beside the classes: quality of its box, and four distances
 MAX_LOG_DISTANCE = 4.0  # of a box's edge, in cells
 BIT_DEPTHS = (10, 12, 14, 16)
@@ -89,7 +89,7 @@ def check_digest(file: Path) -> None:
 
 
 def read_card(model: Path) -> dict[str, Any]:
-    """Read `model.json`; its `classes` are distinct names, and `tta_views` 1 or 8.
+    """Read `model.json`; its `classes` are distinct names, and `tta_views` one of `TTA_VIEWS`.
 
     Where there is a `grid` of cells, it has `defect_threshold`, `boxed` (whether they were trained
     with boxes, drawn by people or pseudo ones) and `normal`; where there is an `image_size`, it is

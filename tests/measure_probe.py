@@ -4,16 +4,18 @@ python tests/measure_probe.py NEU-DET MT
 
 The two folders are those of the data sets. Prints the learning curve of NEU-DET at 5 and 10 images
 a class, 20 draws from images 1-240, tested on images 241-300; and a stratified five-fold of MT,
-each figure at one view and averaged over all eight. Then the five-fold again, by how many views of
-a corrupted copy the probe is fitted to as well, tested on the images and on other corrupted copies.
+each figure at one view and averaged over four or all eight. Then the five-fold again, by how many
+views of a corrupted copy the probe is fitted to as well, tested on the images and on other
+corrupted copies.
 """
 
 import sys
+from itertools import product
 
 import numpy as np
 import pandas as pd
 from sklearn.metrics import accuracy_score, f1_score
-from sklearn.model_selection import StratifiedKFold
+from sklearn.model_selection import StratifiedKFold, train_test_split
 
 from nbutils.data import corruptions, datasets, splits
 from nbutils.evaluation import comparison, metrics, protocols
@@ -21,7 +23,8 @@ from nbutils.inference import features
 from nbutils.models import linear_probe, networks
 
 SIZES, N_DRAWS, N_FOLDS = (5, 10), 20, 5
-VIEWS = (1, 8)
+HELD_OUT = 0.15  # share of the images of a fold that a temperature is fitted on
+VIEWS = (1, 4, 8)  # averaged at prediction
 CORRUPTED_VIEWS = (0, 2, 4, 8)  # that a probe is fitted to
 
 
@@ -74,19 +77,33 @@ def cross_validate(folder: str) -> pd.DataFrame:
 
 
 def corrupted_copies(folder: str) -> pd.DataFrame:
-    """Return accuracy of a stratified five-fold at one view, by the views of corrupted copies."""
+    """Return accuracies of a stratified five-fold, by the views of corrupted copies."""
     _, y, views = read(folder, copies=2)
     clean, fitted, tested = np.split(views, 3)
+    folds = list(StratifiedKFold(N_FOLDS, shuffle=True, random_state=0).split(y, y))
     rows = []
-    for count in CORRUPTED_VIEWS:
-        right = np.zeros((2, len(y)))
-        for train, test in StratifiedKFold(N_FOLDS, shuffle=True, random_state=0).split(y, y):
-            both = np.concatenate([clean[train], fitted[train, :count]], axis=1)
-            probe = linear_probe.fit(both, y[train])
-            for row, held_out in zip(right, (clean[test, :1], tested[test, :1]), strict=True):
-                row[test] = linear_probe.predict_proba(probe, held_out).argmax(axis=1) == y[test]
-        rows.append((count, *right.mean(axis=1)))
-    return pd.DataFrame(rows, columns=["corrupted views", "clean", "corrupted"])
+    for count, n_views in product(CORRUPTED_VIEWS, VIEWS):
+        of_both = np.concatenate([clean, fitted[:, :count]], axis=1)
+        right = np.empty((2, len(y)))
+        for train, test in folds:
+            probe = fit_calibrated(of_both[train], y[train], n_views)
+            for row, held_out in zip(right, (clean[test], tested[test]), strict=True):
+                probabilities = linear_probe.predict_proba(probe, held_out[:, :n_views])
+                row[test] = probabilities.argmax(axis=1) == y[test]
+        rows.append((count, n_views, *right.mean(axis=1)))
+    return pd.DataFrame(rows, columns=["corrupted views", "averaged", "clean", "corrupted"])
+
+
+def fit_calibrated(views: np.ndarray, y: np.ndarray, n_views: int) -> linear_probe.LinearProbe:
+    """Fit a probe, with the temperature of another one that a part of the images calibrates."""
+    most, others = train_test_split(
+        np.arange(len(y)), test_size=HELD_OUT, random_state=0, stratify=y
+    )
+    partial = linear_probe.fit(views[most], y[most])
+    temperature = linear_probe.calibrate(partial, views[others, :n_views], y[others])
+    probe = linear_probe.fit(views, y)
+    probe.kernel_, probe.bias_ = probe.kernel_ / temperature, probe.bias_ / temperature
+    return probe
 
 
 if __name__ == "__main__":

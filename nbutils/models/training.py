@@ -42,7 +42,7 @@ RECIPES = {CUSTOM_CNN: {"epochs": 30, "learning_rate": 2e-3, "tta_views": 8}}  #
 FINE_TUNING = {
     "epochs": 8,
     "learning_rate": 5e-5,
-    "tta_views": 1,
+    "tta_views": 4,
     "patience": 4,
     "corruption": 1.0,
     "map_weight": 0.0,
@@ -55,7 +55,7 @@ RULES = {  # setting -> what it has to be, in code and in words
     "epochs": (lambda value: isinstance(value, int) and value >= 0, "give a whole number"),
     "batch_size": (lambda value: isinstance(value, int) and value > 0, "give 1 or more images"),
     "patience": (lambda value: isinstance(value, int) and value > 0, "give 1 or more epochs"),
-    "tta_views": (lambda value: value in TTA_VIEWS, "give 1 or 8"),
+    "tta_views": (lambda value: value in TTA_VIEWS, "give 1, 4 or 8"),
     "learning_rate": (lambda value: _is_number(value) and value > 0, "give a number over 0"),
     "weight_decay": (lambda value: _is_number(value) and value >= 0, "give 0 or more"),
     "corruption": (lambda value: _is_number(value) and 0 <= value <= 1, "give 0 to 1"),
