@@ -236,6 +236,24 @@ def test_files_of_which_none_can_be_read_have_their_rows(trained, tmp_path):
     assert all(row["error"] and row["sha256"] for row in rows)
 
 
+def test_images_of_a_source_that_is_away_are_not_done(whole, tree, trained, tmp_path, monkeypatch):
+    read, chunks = batch.predict_chunk, []
+
+    def predict_chunk(model, bits, paths):
+        chunks.append(paths)
+        if len(chunks) == 2:
+            tree.rename(tmp_path / "away")
+        return read(model, bits, paths)
+
+    monkeypatch.setattr(batch, "predict_chunk", predict_chunk)
+    with pytest.raises(UserError, match="is away: run the same command again"):
+        batch.inspect([str(tree)], tmp_path / "run", trained, processes=1)
+    assert len(rows_of(tmp_path / "run")) == batch.CHUNK
+    (tmp_path / "away").rename(tree)
+    batch.inspect([str(tree)], tmp_path / "run", trained, processes=1)
+    assert_same_rows(tmp_path / "run", whole)
+
+
 def test_a_worker_of_a_cluster_that_dies_loses_nothing(whole, tree, trained, tmp_path, mark):
     from distributed import LocalCluster
 

@@ -1,6 +1,7 @@
 """A folder that is watched: images are inspected as they arrive, whatever happens meanwhile."""
 
 import csv
+import errno
 import os
 import signal
 import subprocess
@@ -84,6 +85,41 @@ def test_a_folder_that_is_away_for_a_while_is_waited_for(looks, tmp_path, gray, 
     assert [next(look), next(look)] == [0, 1]
     look.close()
     assert capsys.readouterr().out.count("is looked at again") == 1
+
+
+def test_images_that_go_away_before_they_are_read_are_taken_when_they_are_back(
+    looks, tmp_path, gray, monkeypatch
+):
+    monkeypatch.setattr(watch.batch, "CHUNK", 2)
+    place, away = tmp_path / "arriving", tmp_path / "away"
+    for name in "abcd":
+        (place / f"{name}.png").write_bytes(encode_png(gray))
+    look = looks()
+    assert [next(look) for _ in range(3)] == [0, 0, 2]
+    place.rename(away)
+    assert [next(look), next(look)] == [0, 0]
+    away.rename(place)
+    assert next(look) == 2
+    look.close()
+    with (tmp_path / "run" / runs.INSPECTIONS).open(newline="", encoding="utf-8") as lines:
+        assert not any(row["error"] for row in csv.DictReader(lines))
+    assert sorted(paths_of(tmp_path / "run")) == [f"{name}.png" for name in "abcd"]
+
+
+def test_a_server_that_is_away_ends_no_watch(looks, tmp_path, gray, monkeypatch):
+    (tmp_path / "arriving/a.png").write_bytes(encode_png(gray))
+    look, stat = looks(), os.stat
+
+    def stale(path, **kwargs):
+        if str(path).endswith("a.png"):
+            raise OSError(errno.ESTALE, "Stale file handle")
+        return stat(path, **kwargs)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(watch.os, "stat", stale)
+        assert [next(look), next(look)] == [0, 0]
+    assert [next(look), next(look)] == [0, 1]
+    look.close()
 
 
 def test_images_dropped_by_a_thread_are_on_the_page_until_ctrl_c(trained, tmp_path, gray):

@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -51,7 +52,8 @@ def inspect(
 
     Started again with the same sources and model, it goes on after the last whole row; a damaged
     row and those after it are predicted again. Chunks are read, predicted and written one after
-    another, so memory hardly grows with the number of images.
+    another, so memory hardly grows with the number of images. Where a source goes away meanwhile,
+    as that of a network may, it stops before images that it cannot read count as done.
     See `load_predictor` for model, backend and scale, `parallel_map` for scheduler and processes.
     The bit depth of 16-bit files is `bits`, else that of the model's training images, else that of
     the set (`images.common_bit_depth`).
@@ -102,11 +104,22 @@ def _inspect(
     results = parallel_map(chunk_predictor(facts, bits), chunks, scheduler, processes)
     bar = tqdm(total=total, initial=done, desc="Inspecting", unit="image")
     with bar:
-        for count in append(results, folder, columns):
+        for count in append(_present(results, facts["sources"]), folder, columns):
             bar.update(count)
     seconds = round(time.perf_counter() - start, 2)
     facts = facts | {"images": total - done, "seconds": seconds}
     runs.write_json(facts, folder / runs.INSPECTION)
+
+
+def _present(results: Iterable[list[dict]], sources: Sequence[str]) -> Iterator[list[dict]]:
+    """Pass the rows of chunks on; UserError where some are missing since their source is away."""
+    there = [source for source in sources if os.path.exists(source)]  # noqa: PTH110
+    for rows in results:
+        if any(row["error"] for row in rows):
+            for source in there:
+                if not os.path.exists(source):  # noqa: PTH110
+                    raise UserError(f"{source} is away: run the same command again when it is back")
+        yield rows
 
 
 def chunk_predictor(facts: dict[str, Any], bits: int | None) -> Callable[[Sequence[str]], list]:

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from nbutils import disk, runs
@@ -31,7 +31,8 @@ def watch(
     A file is taken once it has not changed between two looks, and once only. Started again with
     the same folder and model, it goes on. Gives how many images were added, after each chunk, and
     0 after a look at which there were none; ends never. A folder that cannot be listed for a while
-    is waited for. Raises UserError as `batch.inspect` does.
+    is waited for, and a file that is away when it is read is taken when it is back. Raises
+    UserError as `batch.inspect` does.
     """
     place = runs.find_model(model).resolve()
     backend = find_backend(place, backend)
@@ -47,13 +48,25 @@ def watch(
         known = _known(listed)
         missing = list(image_list.read_list(listed, resumption.resume(folder, columns)))
         looks = _looks(disk.expand_user(source).resolve(), known)
+        rows = map(predict, batched(missing, batch.CHUNK))
         while True:
             if not missing:
                 yield 0
-            yield from batch.append(map(predict, batched(missing, batch.CHUNK)), folder, columns)
+            yield from batch.append(rows, folder, columns)
             missing = next(looks)
-            image_list.append_list(missing, listed)
-            known.update(missing)
+            rows = _predict_new(missing, predict, listed, known)
+
+
+def _predict_new(
+    paths: Sequence[str], predict: Callable, listed: Path, known: set[str]
+) -> Iterator[list[dict]]:
+    """Predict new images, chunk by chunk, and list those that were still there."""
+    for chunk in batched(paths, batch.CHUNK):
+        rows = [row for row in predict(chunk) if not row["error"] or os.path.exists(row["path"])]  # noqa: PTH110
+        present = [row["path"] for row in rows]
+        image_list.append_list(present, listed)
+        known.update(present)
+        yield rows
 
 
 def _known(listed: Path) -> set[str]:
@@ -93,8 +106,8 @@ def _arriving(folder: Path, known: set[str]) -> dict[str, Signature]:
         if path not in known:
             try:
                 status = os.stat(path)  # noqa: PTH116  there may be millions
-            except FileNotFoundError:
-                continue  # moved on
+            except OSError:
+                continue  # moved on, or its server is away
             if status.st_size:
                 signatures[path] = (status.st_size, status.st_mtime_ns)
     return signatures
