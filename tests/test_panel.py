@@ -43,7 +43,7 @@ def folder(tmp_path):
 
 def settle(panel):
     """Wait until all is classified, and draw it."""
-    panel.jobs.join()
+    panel.worker.jobs.join()
     panel.refresh()
 
 
@@ -248,11 +248,13 @@ def test_a_folder_is_read_below_the_root_alone(folder, tmp_path):
     assert intake.list_folder(".", folder, lambda: True, said.append) == []
 
 
-def test_a_folder_has_a_limit_that_is_told(folder, monkeypatch):
-    monkeypatch.setattr(intake, "MAX_FILES", 10)
-    said = []
-    assert len(intake.list_folder(".", folder, lambda: False, said.append)) == 10
-    assert said[-1] == ". holds more than 10 images: these are the first."
+def test_a_folder_has_a_limit_that_is_told(outputs, folder, monkeypatch):
+    monkeypatch.setattr(intake, "MAX_FILES", 2)
+    panel = Panel(MODEL, root=folder)
+    panel.controls.path.value = "."
+    panel._read_folder()
+    wait_for(lambda: "2 images classified" in panel.controls.status.value)
+    assert ". holds more than 2 images: these are the first." in panel.controls.status.value
 
 
 def test_without_a_root_no_folder_is_read(panel, folder):
@@ -266,7 +268,7 @@ def test_with_a_root_the_panel_reads_folders(outputs, folder):
     panel = Panel(MODEL, root=folder)
     panel.controls.path.value = "none"
     panel._read_folder()
-    panel.jobs.join()
+    panel.worker.jobs.join()
     assert "none is no folder" in panel.controls.status.value
     panel.controls.path.value = "."
     panel._read_folder()
@@ -381,8 +383,22 @@ def test_a_full_disk_costs_only_the_files_that_did_not_fit(panel, monkeypatch):
     add(panel, "a.png", "b.png", "c.png")
     [unkept] = panel.session.select("as added", state="unreadable")
     assert unkept.error.startswith("b.png could not be kept in")
-    wait_for(lambda: not panel.drawn)
+    wait_for(lambda: not panel.worker.drawn)
     assert "2 images classified, 1 file could not be read" in panel.controls.status.value
+
+
+def test_an_error_of_the_network_costs_one_file(panel, monkeypatch):
+    predict = panel.session.predict
+
+    def broken(name, *args):
+        if name == "b.png":
+            raise RuntimeError("the interpreter failed")
+        return predict(name, *args)
+
+    monkeypatch.setattr(panel.session, "predict", broken)
+    add(panel, "a.png", "b.png", "c.png")
+    [failed] = panel.session.select("as added", state="unreadable")
+    assert (failed.name, failed.error) == ("b.png", "the interpreter failed")
 
 
 def test_an_error_of_drawing_does_not_end_the_work(panel, monkeypatch):

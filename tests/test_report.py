@@ -193,9 +193,9 @@ def test_the_panel_escapes_models_and_data_and_errors(outputs):
     assert "script" not in shown.tags
     opened.controls.path.value = EVIL
     opened._read_folder()
-    opened.jobs.join()
+    opened.worker.jobs.join()
     assert is_escaped(opened.controls.status.value)
     opened.add_files([(f"{EVIL}.png", b"text")])
-    opened.jobs.join()
+    opened.worker.jobs.join()
     opened.refresh()
     assert is_escaped(opened.controls.detail.value)

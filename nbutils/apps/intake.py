@@ -50,11 +50,11 @@ def temporary(name: str) -> Iterator[None]:
 
 
 def list_folder(
-    folder: str, root: Path, stopped: Callable[[], bool], say: Callable[[str], None]
+    folder: str, root: Path, stopped: Callable[[], bool], notify: Callable[[str], None]
 ) -> list[File]:
     """List the images in a folder below `root`, at most `MAX_FILES`, until `stopped`.
 
-    A relative path starts at the root. It says where there are more. Raises UserError for a
+    A relative path starts at the root. It notifies where there are more. Raises UserError for a
     folder outside, also by a link, or without images.
     """
     root, name = root.resolve(), folder.strip()
@@ -67,13 +67,12 @@ def list_folder(
         raise UserError(f"{name or 'no name'} is no folder below {root}: name one")
     if not is_folder:
         raise UserError(f"{name} is no folder: name one that holds images")
-    say(f"Listing {name}.")
     files: list[File] = []
     for path in image_list.list_images([str(place)]):
         if stopped():
             return []
         if len(files) == MAX_FILES:
-            say(f"{name} holds more than {MAX_FILES} images: these are the first.")
+            notify(f"{name} holds more than {MAX_FILES} images: these are the first.")
             break
         if Path(path).resolve().is_relative_to(root):
             files.append(File(_shown(Path(path), root), Path(path)))

@@ -1,11 +1,8 @@
 """The demo's panel: add images, see what a model predicts of them, and confirm or correct it."""
 
-import time
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
 from pathlib import Path
-from queue import Empty, Queue
-from threading import RLock, Thread
+from threading import RLock
 from typing import IO
 
 import ipywidgets as widgets
@@ -18,11 +15,10 @@ from nbutils.apps.gallery import Filters, Gallery, show
 from nbutils.apps.html import in_words
 from nbutils.apps.intake import File
 from nbutils.apps.session import Entry, Session, Unreadable
+from nbutils.apps.worker import Worker
 from nbutils.data import labels
 from nbutils.inference.predictor import load_predictor
 from nbutils.runs import UserError
-
-REDRAW = 0.4  # seconds from one drawing to the next while files are classified
 
 
 class Panel:
@@ -56,16 +52,14 @@ class Panel:
         self.chosen: Entry | Unreadable | None = None
         self.is_choice = False  # of a person; else the first is shown
         self.shown: list[Entry | Unreadable] = []
-        self.jobs: Queue[tuple[int, Iterator[None]]] = Queue()
-        self.generation = 0  # of jobs; older ones are given up
-        self.drawn = 0.0  # when
         self.lock = RLock()
         self.gallery, self.filters = Gallery(self.choose), Filters(self.refresh)
         self.controls = Controls(list(dict.fromkeys([name, *runs.list_models()])))
         self.bridge = Bridge(self._arrived, self.press, self._bridged)
         self._connect()
         self._use_model(name)
-        Thread(target=self._work, daemon=True).start()
+        say_error = lambda text: self._say(text, "error")  # noqa: E731
+        self.worker = Worker(self._advance, self._draw, self._finish, say_error)
         if suspects:
             files = intake.list_suspects(suspects)
             self.add(lambda _: files)
@@ -110,13 +104,11 @@ class Panel:
 
     def add(self, source: Callable[[Callable[[], bool]], list[File]]) -> None:
         """Classify what a source lists; it is told whether to stop."""
-        generation = self.generation
-        stopped = lambda: generation != self.generation  # noqa: E731
-        self._begin(self._classify(source, stopped))
+        self.worker.begin(lambda stopped: self._classify(source, stopped))
 
     def stop(self) -> None:
         """Give up what is not yet classified."""
-        self.generation += 1
+        self.worker.stop()
 
     def clear(self) -> None:
         """Begin anew; what a person said is kept in its file."""
@@ -148,7 +140,9 @@ class Panel:
     def _read_folder(self) -> None:
         folder, root = self.controls.path.value, self.root
         if root:
-            self.add(lambda stopped: intake.list_folder(folder, root, stopped, self._say))
+            self._say(f"Listing {folder}.")
+            note = self.worker.note
+            self.add(lambda stopped: intake.list_folder(folder, root, stopped, note))
 
     def _switch(self, name: str) -> None:
         """Have another model classify the same images; the one before stays where it cannot."""
@@ -162,7 +156,7 @@ class Panel:
             self._say(str(error), "error")
             return
         self._use_model(name)
-        self._begin(self._classify_again(len(self.session.entries) + 1))
+        self.worker.begin(lambda _: self._classify_again(len(self.session.entries) + 1))
 
     def _use_model(self, name: str) -> None:
         classes = self.session.predictor.classes
@@ -172,42 +166,15 @@ class Panel:
 
     # Classifying, in a thread of its own
 
-    def _begin(self, steps: Iterator[None]) -> None:
-        self.jobs.put((self.generation, steps))
+    def _advance(self) -> None:
+        self.controls.progress.value += 1
 
-    def _work(self) -> None:
-        """Do one job after the other; draw seldom meanwhile, and once more in the end."""
-        while True:
-            try:
-                generation, steps = self.jobs.get(timeout=REDRAW if self.drawn else None)
-            except Empty:
-                self._attempt(self._finish)
-                continue
-            self._attempt(partial(self._do, generation, steps))
-            self.jobs.task_done()
+    def _draw(self) -> None:
+        self.controls.work(True)
+        self.refresh()
 
-    def _attempt(self, act: Callable[[], None]) -> None:
-        """Do a part of the work; no error ends the thread, after which nothing would be done."""
-        try:
-            act()
-        except Exception as error:
-            self._say(str(error) or type(error).__name__, "error")
-
-    def _do(self, generation: int, steps: Iterator[None]) -> None:
-        while generation == self.generation:
-            try:
-                next(steps)
-            except StopIteration:
-                return
-            self.controls.progress.value += 1
-            if time.monotonic() - self.drawn > REDRAW:
-                self.controls.work(True)
-                self.refresh()
-                self.drawn = time.monotonic()
-
-    def _finish(self) -> None:
+    def _finish(self, notices: list[str]) -> None:
         """Say what came of it, and show all."""
-        self.drawn = 0.0
         self.controls.work(False)
         counts = self.session.counts()
         failed = counts["unreadable"]
@@ -217,7 +184,7 @@ class Panel:
             f"{changed} otherwise than by the model before" if changed else "",
             f"{_plural(failed, 'file')} could not be read" if failed else "",
         ]
-        self._say(f"{', '.join(filter(None, parts))}.")
+        self._say(" ".join([f"{', '.join(filter(None, parts))}.", *notices]))
         self.refresh()
 
     def _classify(self, source, stopped: Callable[[], bool]) -> Iterator[None]:
@@ -226,8 +193,8 @@ class Panel:
         for file in files:
             try:
                 session.predict(file.name, file.read(), file.stored)
-            except (UserError, OSError) as error:
-                session.add_unreadable(file.name, str(error))
+            except Exception as error:  # whatever it is, the files after this one are classified
+                session.add_unreadable(file.name, str(error) or type(error).__name__)
             yield
 
     def _classify_again(self, count: int) -> Iterator[None]:

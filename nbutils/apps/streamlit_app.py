@@ -51,8 +51,12 @@ def page(model: str, scale: float) -> None:
         max_upload_size=MAX_BYTES // 2**20,
     )
     st.html(render("style.html"))
-    shown = session(predictor)
-    entries = [shown.predict(file.name, file.getvalue()) for file in files or []]
+    try:
+        shown = session(predictor)
+        entries = [shown.predict(file.name, file.getvalue()) for file in files or []]
+    except UserError as error:
+        st.error(str(error))
+        return
     shown.entries = list(dict.fromkeys(entries))  # a file that was taken out leaves the table
     if entries:
         st.sidebar.download_button("Table (CSV)", shown.to_csv(), "session.csv", "text/csv")
