@@ -27,6 +27,7 @@ from nbutils.data import datasets
 from nbutils.runs import UserError
 
 ONE_MODEL = {"01", "02", "03", "04", "05"}  # about one model; the others compare
+BASIC = {"01", "02"}  # what all others build upon: the split, and a model
 QUICK = {"EPOCHS": 2, "HEAD_EPOCHS": 2}
 NUMBERED = "[0-9][0-9]_*.ipynb"
 KERNEL_OPTIONS = ["--log-level=CRITICAL"]  # else they warn of TCP and of their end
@@ -187,10 +188,13 @@ def _drop_widgets(notebook: Path) -> None:
 
 
 def write_report(run: Path) -> Path:
-    """Join the executed notebooks of a run into one page with the code folded away."""
+    """Join the executed notebooks of a run into one page with the code folded away.
+
+    One that was executed before the newest 01 or 02 is said to be older.
+    """
     files = sorted((run / "notebooks").glob(NUMBERED))
     names = [file.stem for file in files]
-    cells = [cell for file in files for cell in _shown(_sections(file), names)]
+    cells = [cell for file in files for cell in _shown(_sections(file, files), names)]
     exporter = HTMLExporter(template_file=str(TEMPLATE))
     exporter.register_filter("markdown2html", _to_html)
     facts = {
@@ -217,15 +221,23 @@ def _to_html(markdown: str) -> str:
     return MarkdownWithMath(renderer=renderer).render(markdown)
 
 
-def _sections(notebook: Path) -> list[NotebookNode]:
-    """Return the cells of an executed notebook, cut at headings, each with an id of its own."""
-    cells = []
+def _sections(notebook: Path, files: Sequence[Path]) -> list[NotebookNode]:
+    """Return the cells of an executed notebook, cut at headings, each with an id of its own.
+
+    Of those executed beside it, it says which it builds upon and is older than.
+    """
+    cells: list[NotebookNode] = []
     for cell in nbformat.read(notebook, as_version=4).cells:
         if cell.cell_type == "markdown" and FENCE not in cell.source:
             parts = re.split(r"^(?=#+ )", cell.source, flags=re.MULTILINE)
             cells += [nbformat.v4.new_markdown_cell(part) for part in parts if part.strip()]
         else:
             cells.append(cell)
+    executed = notebook.stat().st_mtime
+    newer = [file.stem for file in files if file < notebook and file.stat().st_mtime > executed]
+    if newer := [name for name in newer if name[:2] in BASIC]:
+        text = f"**Executed before the {' and the '.join(newer)} above**: run it again."
+        cells.insert(1, nbformat.v4.new_markdown_cell(text))
     for at, cell in enumerate(cells):
         cell.id = f"{notebook.stem}-{at}" if at else notebook.stem
     return cells

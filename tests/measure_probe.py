@@ -34,7 +34,7 @@ def read(folder: str, copies: int = 0) -> tuple[pd.DataFrame, np.ndarray, np.nda
     Those of corrupted copies follow those of all images.
     """
     table = datasets.index_images(folder)
-    size = networks.default_size("mobilenet_v2")
+    size = networks.input_size("mobilenet_v2")
     model = networks.pretrained("mobilenet_v2", 2, 0, size, comparison.ALPHA)
     extractor = networks.feature_extractor(model)
     y = pd.factorize(table["label"], sort=True)[0]

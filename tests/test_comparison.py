@@ -61,6 +61,15 @@ def test_no_image_and_no_copy_is_on_both_sides(numbered):
         assert fold.n_per_class == train["label"].value_counts().max()
 
 
+def test_a_holdout_draws_half_of_each_class(numbered):
+    is_rare = numbered["label"] == numbered["label"].iloc[0]
+    unequal = numbered[~is_rare | (is_rare.cumsum() <= 6)].reset_index(drop=True)
+    [fold] = protocols.repeated_holdout(unequal, 1, seed=0)
+    drawn = unequal["label"].iloc[fold.train].value_counts()
+    assert drawn.to_dict() == (unequal["label"].value_counts() // 2).to_dict()
+    assert drawn.nunique() == 2
+
+
 def test_blocks_are_consecutive_numbers_and_test_each_image_once(numbered):
     numbered = numbered.assign(sha256=numbered["path"])
     tests = [fold.test for fold in protocols.blocked(numbered)]

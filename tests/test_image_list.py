@@ -1,5 +1,6 @@
 """Sources of images: files, folders, patterns and tables, listed in order."""
 
+import os
 import shutil
 
 import pandas as pd
@@ -92,6 +93,8 @@ def test_tables_of_spreadsheets(tmp_path):
     table = tmp_path / "table.csv"
     table.write_bytes("path\ngrün.png\n".encode("utf-8-sig"))
     assert list(image_list.list_images([str(table)])) == [str(tmp_path / "grün.png")]
+    table.write_bytes(b"Line;Path\n1;a.png\n")
+    assert list(image_list.list_images([str(table)])) == [str(tmp_path / "a.png")]
     for content, message in (
         ("path\ngrün.png\n".encode("cp1252"), "no CSV file in UTF-8"),
         (b"line,path\n1,a.png\n2\n", "no path in line 3"),
@@ -99,6 +102,14 @@ def test_tables_of_spreadsheets(tmp_path):
         table.write_bytes(content)
         with pytest.raises(UserError, match=message):
             list(image_list.list_images([str(table)]))
+
+
+def test_a_table_may_name_files_whose_names_are_no_text(tmp_path):
+    file = tmp_path / os.fsdecode(b"gr\xfcn.png")
+    file.touch()
+    table = tmp_path / "table.csv"
+    table.write_bytes(b"path\ngr\xfcn.png\n")
+    assert list(image_list.list_images([str(table)])) == [str(file)]
 
 
 def test_a_list_is_read_from_where_it_was_left(tree, tmp_path, gray):

@@ -300,3 +300,11 @@ def test_histograms_of_the_same_images_are_computed_once(outputs, monkeypatch):
     assert np.array_equal(lbp_svm.cached_histograms(images), histograms)
     with pytest.raises(AssertionError, match="computed again"):
         lbp_svm.cached_histograms(images[:2])
+
+
+@pytest.mark.parametrize("size", ["big", 16, 0, 64.0, 10_000])
+def test_a_size_that_cannot_be_is_refused(size):
+    with pytest.raises(UserError, match=f"SIZE {size!r}: give 32 to 2048 pixels"):
+        networks.input_size("custom_cnn", size)
+    assert networks.input_size("custom_cnn") == 128
+    assert networks.input_size("custom_cnn", 64) == 64

@@ -228,6 +228,17 @@ def test_the_report_links_within_itself(page):
     assert "another" in page and ".ipynb" not in page
 
 
+def test_the_report_says_which_notebooks_are_older_than_what_they_build_upon(outputs):
+    run = runs.create_run("one")
+    for age, name in ((300, "03_errors"), (200, "01_data"), (100, "02_training"), (0, "04_maps")):
+        file = run / "notebooks" / f"{name}.ipynb"
+        executed(file, f"# {name}", shown("stream", text="went well"))
+        os.utime(file, (1e9 - age, 1e9 - age))
+    page = pipeline.write_report(run).read_text(encoding="utf-8")
+    assert page.count("Executed before the") == 1
+    assert "Executed before the 01_data and the 02_training above" in page
+
+
 def test_the_report_of_a_synthetic_run_says_so(notebooks):
     runs.mark_synthetic(runs.create_run("one"), "drawn")
     page = pipeline.run("one", only="01").read_text(encoding="utf-8")

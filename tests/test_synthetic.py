@@ -1,10 +1,13 @@
 """The SYNTHETIC stand-in."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from nbutils.data import synthetic
 from nbutils.data.labels import NEU_CLASSES
+from nbutils.runs import UserError
 
 
 def test_classes_are_those_of_neu_det():
@@ -41,3 +44,12 @@ def test_stand_in_is_labelled_and_drawn_once(tmp_path):
     (folder / "IMAGES" / "patches_1.jpg").unlink()
     synthetic.write_dataset(folder, per_class=1)
     assert not (folder / "IMAGES" / "patches_1.jpg").exists()
+
+
+def test_a_disk_that_cannot_be_written_is_said(tmp_path, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(UserError, match="stand_in"):
+        synthetic.write_dataset(tmp_path / "stand_in", per_class=1)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import yaml
 
-from nbutils.data.files import ImageIndex, read_bytes, read_text
+from nbutils.data.files import ImageIndex, csv_separator, read_bytes, read_text
 from nbutils.data.images import image_size
 from nbutils.data.regions import UNNAMED, Edges, Region, Regions, Report, clip_to_images
 from nbutils.runs import UserError
@@ -286,7 +286,7 @@ def _read_csv(files: list[Path], index: ImageIndex, report: Report) -> Regions:
 def _table(text: str) -> list[dict[str, str]]:
     """Read a table with columns in lower case; its separator is a comma, semicolon or tab."""
     header = text.partition("\n")[0]
-    rows = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=header.count))
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=csv_separator(header))
     columns = [column.strip().lower() for column in next(rows, [])]
     blank = dict.fromkeys(columns, "")
     return [

@@ -201,3 +201,8 @@ def _parts(path: Path, folder: Path, words: str) -> list[str]:
         for part in path.relative_to(folder).parts[:-1]
         if part.lower().rstrip("0123456789") in known - {""}
     ]
+
+
+def csv_separator(header: str) -> str:
+    """Return what separates the columns of a table, by its first line: comma, semicolon or tab."""
+    return max(",;\t", key=header.count)

@@ -10,7 +10,7 @@ from itertools import chain, islice
 from pathlib import Path
 
 from nbutils import disk, runs
-from nbutils.data.files import HIDDEN, SUFFIXES
+from nbutils.data.files import HIDDEN, SUFFIXES, csv_separator
 from nbutils.runs import UserError
 
 PATH_COLUMN = "path"  # of a CSV file that names images
@@ -138,16 +138,30 @@ def _is_image(name: str) -> bool:
 
 
 def _from_csv(table: Path) -> Iterator[str]:
-    with table.open(encoding="utf-8-sig", newline="") as lines:  # spreadsheets begin with a mark
-        rows = csv.DictReader(lines)
+    wrong = f"{table} is no CSV file in UTF-8"
+    with table.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as lines:
+        header = lines.readline()
+        separator = csv_separator(header)
         try:
-            if PATH_COLUMN not in (rows.fieldnames or ()):
+            columns = [
+                name.strip().lower() for name in next(csv.reader([header], delimiter=separator))
+            ]
+            if PATH_COLUMN not in columns:
                 raise UserError(
                     f"{table} has no column {PATH_COLUMN!r}: name the column of paths so"
                 )
+            rows = csv.DictReader(lines, columns, delimiter=separator)
             for row in rows:
                 if not row[PATH_COLUMN]:
-                    raise UserError(f"{table} has no path in line {rows.line_num}: fill it in")
-                yield str(table.parent / row[PATH_COLUMN])
-        except (UnicodeDecodeError, csv.Error) as error:
-            raise UserError(f"{table} is no CSV file in UTF-8 ({error}): save it as one") from error
+                    raise UserError(f"{table} has no path in line {rows.line_num + 1}: fill it in")
+                path = str(table.parent / row[PATH_COLUMN])
+                if not _is_text(path) and not os.path.exists(path):  # noqa: PTH110
+                    raise UserError(f"{wrong} (line {rows.line_num + 1}): save it as one")
+                yield path
+        except csv.Error as error:
+            raise UserError(f"{wrong} ({error}): save it as one") from error
+
+
+def _is_text(path: str) -> bool:
+    """Tell whether a path is valid Unicode, which not all names of files are."""
+    return path.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in path)

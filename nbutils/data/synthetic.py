@@ -14,6 +14,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter, zoom
 from tqdm.auto import tqdm
 
+from nbutils.disk import disk_errors
 from nbutils.runs import SYNTHETIC
 
 SIDE = 200  # pixels
@@ -38,7 +39,11 @@ def write_dataset(folder: Path, per_class: int | None = None, seed: int = 0) -> 
     """
     if is_synthetic(folder):
         return folder
-    per_class = per_class or N_PER_CLASS
+    with disk_errors(folder):
+        return _write(folder, per_class or N_PER_CLASS, seed)
+
+
+def _write(folder: Path, per_class: int, seed: int) -> Path:
     for part in ("IMAGES", "ANNOTATIONS"):
         (folder / part).mkdir(parents=True, exist_ok=True)
     for index, label in enumerate(tqdm(DRAWERS, desc="Drawing SYNTHETIC images", unit="class")):

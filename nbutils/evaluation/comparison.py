@@ -182,7 +182,7 @@ def summarize(accuracy: pd.DataFrame, costs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _pretrained(name: str, classes: int) -> keras.Model:
-    return networks.pretrained(name, classes, 0, networks.default_size(name), ALPHA)
+    return networks.pretrained(name, classes, 0, networks.input_size(name), ALPHA)
 
 
 def _train(rows: pd.DataFrame, folder: Path, seed: int) -> Predictor:
@@ -190,7 +190,7 @@ def _train(rows: pd.DataFrame, folder: Path, seed: int) -> Predictor:
     rows = rows.reset_index(drop=True)
     is_validation = splits.carve_validation(rows, seed)
     rows["part"] = np.where(is_validation, "validation", "train")
-    classes, size = sorted(rows["label"].unique()), networks.default_size(networks.CUSTOM_CNN)
+    classes, size = sorted(rows["label"].unique()), networks.input_size(networks.CUSTOM_CNN)
     train, validation = (
         datasets.read_part(rows, part, classes, size) for part in ("train", "validation")
     )
@@ -231,7 +231,7 @@ def _costs_of_model(model: Path, seconds: float) -> tuple[dict, latency.Loader]:
         "file_mb": (model / runs.KERAS_MODEL).stat().st_size / 2**20,
         "training_s": seconds,
     }
-    return costs, partial(latency.load_model, str(model), "keras")
+    return costs, partial(latency.load_model, str(model), "keras", tta_views=1)
 
 
 def _costs_of_lbp(train: pd.DataFrame, y: np.ndarray) -> tuple[dict, latency.Loader]:

@@ -89,10 +89,10 @@ def measure(
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def load_model(model: str, backend: str) -> Predict:
-    """Load a model's folder; at one view, also where it averages more (`tta_views`)."""
+def load_model(model: str, backend: str, tta_views: int | None = None) -> Predict:
+    """Load a model's folder; by default it averages as many views as it does for everyone."""
     predictor = load_predictor(model, backend)
-    predictor.tta_views = 1
+    predictor.tta_views = tta_views or predictor.tta_views
     return predictor.predict
 
 

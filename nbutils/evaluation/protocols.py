@@ -51,9 +51,9 @@ def blocked(table: pd.DataFrame) -> Iterator[Fold]:
 
 def repeated_holdout(table: pd.DataFrame, repeats: int, seed: int) -> Iterator[Fold]:
     """Draw half of each class to train on: 150 and 150 images, as the database's paper did."""
-    half = int(table["label"].value_counts().min()) // 2
+    halves = table["label"].map(table["label"].value_counts() // 2)
     for repeat in range(repeats):
-        train = _draw(table, np.ones(len(table), bool), half, (seed, repeat))
+        train = _draw(table, np.ones(len(table), bool), halves, (seed, repeat))
         yield _fold(table, HOLDOUT, repeat, train, ~train)
 
 
@@ -161,13 +161,18 @@ def pairwise_tests(per_image: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["protocol", "better", "worse", "difference", "p"])
 
 
-def _draw(table: pd.DataFrame, among: np.ndarray, count: int, seed: tuple) -> np.ndarray:
-    """Draw images of each class: bool, group by group, of which the last may be cut."""
+def _draw(
+    table: pd.DataFrame, among: np.ndarray, count: int | pd.Series, seed: tuple
+) -> np.ndarray:
+    """Draw images of each class: bool, group by group, of which the last may be cut.
+
+    How many is a number, or one for each row.
+    """
     rng = np.random.default_rng(seed)
     groups = groups_of(table)
     order = pd.Series(rng.permutation(groups.max() + 1)[groups], table.index)
-    first = order[among].groupby(table["label"][among]).rank(method="first") <= count
-    return table.index.isin(first.index[first])
+    is_drawn = order[among].groupby(table["label"][among]).rank(method="first").le(count)
+    return table.index.isin(is_drawn.index[is_drawn])
 
 
 def _fold(

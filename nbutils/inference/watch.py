@@ -48,7 +48,7 @@ def watch(
         known = _known(listed)
         missing = list(image_list.read_list(listed, resumption.resume(folder, columns)))
         looks = _looks(disk.expand_user(source).resolve(), known)
-        rows = map(predict, batched(missing, batch.CHUNK))
+        rows: Iterator[list[dict]] = map(predict, batched(missing, batch.CHUNK))
         while True:
             if not missing:
                 yield 0

@@ -9,6 +9,7 @@ layers = keras.layers
 CUSTOM_CNN = "custom_cnn"
 SIZES = {CUSTOM_CNN: 128, backbones.LITE0: 200}  # pixels, side of the input; all others:
 PRETRAINED_SIZE = 224
+MIN_SIZE, MAX_SIZE = 32, 2048  # pixels
 FILTERS = (16, 32, 64, 128, 192)  # of the custom CNN's blocks
 LEVELS = 3  # grids of feature maps that are joined
 FINEST = 8  # pixels that a point of the finest of them stands for
@@ -22,9 +23,16 @@ def default_name(data: str) -> str:
     return CUSTOM_CNN if data in ("NEU-DET", "SYNTHETIC") else "mobilenet_v2"
 
 
-def default_size(name: str) -> int:
-    """Return the side of a network's input in pixels where the user names none."""
-    return SIZES.get(name, PRETRAINED_SIZE)
+def input_size(name: str, chosen: int | None = None) -> int:
+    """Return the side of a network's input in pixels, its own where none is chosen.
+
+    Raises UserError for one that cannot be.
+    """
+    if chosen is None:
+        return SIZES.get(name, PRETRAINED_SIZE)
+    if not isinstance(chosen, int) or not MIN_SIZE <= chosen <= MAX_SIZE:
+        raise UserError(f"SIZE {chosen!r}: give {MIN_SIZE} to {MAX_SIZE} pixels")
+    return chosen
 
 
 def build(
