@@ -94,7 +94,7 @@ def test_the_bound_holds_for_every_pair():
         assert np.isclose(correlations[one], 1, atol=1e-4)
 
 
-def test_strips_are_the_classes_whose_neighbours_look_alike():
+def test_sequential_are_the_classes_whose_neighbours_look_alike():
     rng = np.random.default_rng(0)
     strips = [gaussian_filter(rng.normal(size=(50, 50)), 1.5) for _ in range(8)]
     strips = [strip / strip.std() for strip in strips]
@@ -104,9 +104,9 @@ def test_strips_are_the_classes_whose_neighbours_look_alike():
     thumbnails = np.stack([(128 + 25 * gray).clip(0, 255).astype(np.uint8) for gray in grays])
     table = pd.DataFrame({"label": "a", "number": range(80), "sha256": range(80)})
     pairs = audit.near_duplicates(table, thumbnails)
-    assert audit.find_strips(table, thumbnails, pairs) == ["a"]
+    assert audit.sequential_classes(table, thumbnails, pairs) == ["a"]
     mixed = table.assign(number=rng.permutation(80))
-    assert audit.find_strips(mixed, thumbnails, pairs) == []
+    assert audit.sequential_classes(mixed, thumbnails, pairs) == []
 
 
 def test_odd_images_are_far_from_their_class():

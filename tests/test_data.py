@@ -235,7 +235,7 @@ def test_file_names_of_any_bytes_survive(tmp_path, gray):
     shutil.copy(folder / "dent" / "NA", folder / "dent" / "cr\r.png")
     table = datasets.index_images(folder)
     assert len(table) == 2 * len(NAMES)
-    part = splits.make_split(table, "grouped", 0, pairs=NO_PAIRS)
+    part = splits.make_split(table, "grouped", 0, splits.find_groups(table, "grouped", NO_PAIRS))
     splits.write_split(table, part, tmp_path)
     split = splits.read_split(tmp_path)
     assert split["path"].tolist() == table["path"].tolist()
@@ -274,9 +274,10 @@ def test_a_set_of_any_shape_is_audited_and_split(tmp_path, shape, monkeypatch):
     table = datasets.index_images(tmp_path)
     measures, thumbnails = audit.measure_texture(table)
     pairs = audit.near_duplicates(table, thumbnails)
-    strips = audit.find_strips(table, thumbnails, pairs)
+    sequential = audit.sequential_classes(table, thumbnails, pairs)
     kind = splits.default_kind(table)
-    part = splits.make_split(table, kind, 0, pairs=pairs, strips=strips)
+    groups = splits.find_groups(table, kind, pairs, sequential)
+    part = splits.make_split(table, kind, 0, groups)
     assert (pd.crosstab(table["label"], part) > 0).all(axis=None)
     y = pd.factorize(table["label"], sort=True)[0]
     features = rng.normal(size=(len(y), 8)) + 3 * y[:, np.newaxis]
@@ -285,8 +286,7 @@ def test_a_set_of_any_shape_is_audited_and_split(tmp_path, shape, monkeypatch):
     lines = audit.findings(table, part, pairs, measures, None, ways, distances)
     assert any("tiny classes" in line for line in lines)
     assert any("sizes are mixed" in line for line in lines) == is_mixed
-    group = splits.group_images(table, part, kind, pairs, strips)
-    splits.write_split(table, part, tmp_path, group)
+    splits.write_split(table, part, tmp_path, groups)
     runs.write_json(audit.summarize(table, part, pairs), tmp_path / runs.AUDIT)
     assert splits.read_split(tmp_path)["part"].tolist() == part.tolist()
     plt.close(plots.data.class_balance(table["label"], part))

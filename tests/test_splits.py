@@ -28,7 +28,7 @@ NO_PAIRS = pd.DataFrame({"a": [], "b": [], "correlation": []}, dtype=int)
 
 
 def make_split(table, kind, seed):
-    return splits.make_split(table, kind, seed, pairs=NO_PAIRS)
+    return splits.make_split(table, kind, seed, splits.find_groups(table, kind, NO_PAIRS))
 
 
 def pairs_of(groups):
@@ -119,17 +119,18 @@ def test_grouped_keeps_groups_whole_and_every_class_in_every_part(seed):
     for one, other in rng.integers(0, len(table), (int(rng.integers(0, 3)), 2)):
         table.loc[other, "sha256"] = table.loc[one, "sha256"]  # of any classes
     pairs = pairs_of(groups)
-    part = splits.make_split(table, "grouped", seed, pairs=pairs)
+    groups = splits.find_groups(table, "grouped", pairs)
+    part = splits.make_split(table, "grouped", seed, groups)
     assert (pd.crosstab(table["label"], part)[list(splits.PARTS)] > 0).all(axis=None)
-    connected = splits.find_groups(table, pairs)
     if table["sha256"].is_unique:
-        assert (part.groupby(connected).nunique() == 1).all()
-    assert part.equals(splits.make_split(table, "grouped", seed, pairs=pairs))
+        assert (part.groupby(groups).nunique() == 1).all()
+    assert part.equals(splits.make_split(table, "grouped", seed, groups))
 
 
 def test_grouped_has_the_shares_asked_for():
     table = numbered(per_class=50)
-    part = splits.make_split(table, "grouped", seed=0, pairs=pairs_of(np.arange(300 * 1) // 2))
+    groups = splits.find_groups(table, "grouped", pairs_of(np.arange(300) // 2))
+    part = splits.make_split(table, "grouped", 0, groups)
     assert (pd.crosstab(table["label"], part)["test"] == 10).all()
     assert (pd.crosstab(table["label"], part)["validation"] == 6).all()
 
@@ -137,11 +138,12 @@ def test_grouped_has_the_shares_asked_for():
 def test_a_class_of_one_group_is_cut_and_this_is_told():
     table = numbered(per_class=20, classes=("dent", "hole"))
     pairs = pairs_of(np.r_[np.zeros(20), np.arange(1, 21)])
-    part = splits.make_split(table, "grouped", seed=0, pairs=pairs)
+    groups = splits.find_groups(table, "grouped", pairs)
+    part = splits.make_split(table, "grouped", 0, groups)
     counts = pd.crosstab(table["label"], part)
     assert (counts > 0).all(axis=None)
     assert (counts["train"] >= 12).all()
-    text = splits.describe(table, part, "grouped", 0, pairs)
+    text = splits.describe(table, part, "grouped", 0, groups)
     assert "40 images, 21 groups" in text
     assert "dent had too few groups" in text
     assert "hole" not in text
@@ -155,14 +157,15 @@ def test_copies_of_a_whole_class_do_not_stop_grouped():
     assert set(part) == set(splits.PARTS)
 
 
-def test_grouped_keeps_strips_together_where_they_are_named():
+def test_grouped_keeps_consecutive_numbers_of_sequential_classes_together():
     table = numbered(per_class=100, classes=("dent", "hole"))
-    part = splits.make_split(table, "grouped", 0, pairs=NO_PAIRS, strips=["dent"])
+    groups = splits.find_groups(table, "grouped", NO_PAIRS, ["dent"])
+    part = splits.make_split(table, "grouped", 0, groups)
     n_parts = part.groupby([table["label"], (table["number"] - 1) // splits.BLOCK]).nunique()
     assert (n_parts["dent"] == 1).all()
     assert (n_parts["hole"] > 1).any()
     assert "consecutive numbers of dent" in splits.describe(
-        table, part, "grouped", 0, NO_PAIRS, ["dent"]
+        table, part, "grouped", 0, groups, ["dent"]
     )
 
 
@@ -177,7 +180,8 @@ def test_grouped_names_the_class_that_is_too_small():
 @pytest.mark.parametrize("kind", splits.KINDS)
 def test_a_split_is_described_in_one_line(kind):
     table = numbered()
-    text = splits.describe(table, make_split(table, kind, seed=3), kind, 3, NO_PAIRS)
+    groups = splits.find_groups(table, kind, NO_PAIRS)
+    text = splits.describe(table, make_split(table, kind, seed=3), kind, 3, groups)
     assert text.startswith(f"{kind}: 1800 images, ")
     assert text.endswith("seed 3")
     assert "\n" not in text
@@ -199,9 +203,9 @@ def test_groups_are_kept_in_the_file_and_carved_whole(kind, tmp_path):
     table = numbered(300)
     table.loc[[5, 100], "sha256"] = "copy"
     pairs = pairs_of(np.arange(len(table)) // 3) if kind == "grouped" else NO_PAIRS
-    part = splits.make_split(table, kind, 0, pairs=pairs)
-    group = splits.group_images(table, part, kind, pairs)
-    splits.write_split(table, part, tmp_path, group)
+    groups = splits.find_groups(table, kind, pairs)
+    part = splits.make_split(table, kind, 0, groups)
+    splits.write_split(table, part, tmp_path, groups)
     split = splits.read_split(tmp_path)
     assert (split.groupby("group")["part"].nunique() == 1).all()
     assert split.loc[split["sha256"] == "copy", "group"].nunique() == part[[5, 100]].nunique()

@@ -1,4 +1,4 @@
-"""Audit of a data set: counts, near-duplicates, strips, intensity and texture."""
+"""Audit of a data set: counts, near-duplicates, sequential classes, intensity and texture."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -143,7 +143,9 @@ def near_duplicates(table: pd.DataFrame, thumbnails: np.ndarray) -> pd.DataFrame
     return pairs.sort_values("correlation", ascending=False, ignore_index=True)
 
 
-def find_strips(table: pd.DataFrame, thumbnails: np.ndarray, pairs: pd.DataFrame) -> list[str]:
+def sequential_classes(
+    table: pd.DataFrame, thumbnails: np.ndarray, pairs: pd.DataFrame
+) -> list[str]:
     """Return the classes in which images of neighbouring numbers look clearly alike.
 
     Their fine detail is correlated as in `near_duplicates`, and compared with that of random pairs

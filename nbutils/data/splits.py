@@ -30,34 +30,59 @@ def default_kind(table: pd.DataFrame) -> str:
     return "fixed" if set(table["label"]) == set(NEU_CLASSES) and in_both.all() else "grouped"
 
 
-def make_split(
+def find_groups(
     table: pd.DataFrame,
     kind: str,
-    seed: int,
     pairs: pd.DataFrame | None = None,
-    strips: Sequence[str] = (),
-) -> pd.Series:
-    """Assign each image to a part; `TEST_SHARE` of all test, but for `fixed`.
-
-    Images with the same pixels always share a part, but for `grouped`'s exception below.
-    `VALIDATION_SHARE` of the others is for validation: drawn by images for `random`, by groups for
-    `grouped`, else by blocks of consecutive numbers, since neighbours come from the same strip.
+    sequential: Sequence[str] = (),
+) -> np.ndarray:
+    """Number the sets of images (int) that a split keeps together; identical pixels always are.
 
     Parameters
     ----------
     table
         As `datasets.index_images` returns it.
     kind
-        `fixed` (numbers 1-240 train, others test), `random`, `blocked` (blocks of consecutive
-        numbers stay together), or `grouped` (near-duplicates stay together, and each class is in
-        each part; where a class has too few groups for that, its largest one is cut).
+        One of `KINDS`: `blocked` keeps blocks of consecutive numbers together, and `grouped` what
+        the others tell.
+    pairs
+        Near-duplicates, as `audit.near_duplicates` returns them.
+    sequential
+        Classes whose consecutive numbers are kept together too, as `audit.sequential_classes`
+        returns them.
+    """
+    if kind != "grouped":
+        apart = _numbered_blocks(table) if kind == "blocked" else np.arange(len(table))
+        return _join(apart, table["sha256"])
+    if pairs is None:
+        raise UserError("the split `grouped` needs `pairs`: compute audit.near_duplicates first")
+    position = pd.Series(np.arange(len(table)), table.index)
+    rows, columns = position[pairs["a"]].to_numpy(), position[pairs["b"]].to_numpy()
+    links = coo_array((np.ones(len(pairs)), (rows, columns)), shape=(len(table), len(table)))
+    groups = _join(connected_components(links, directed=False)[1], table["sha256"])
+    return _join(groups, _blocks(table, groups, sequential)) if len(sequential) else groups
+
+
+def make_split(
+    table: pd.DataFrame, kind: str, seed: int, groups: np.ndarray | None = None
+) -> pd.Series:
+    """Assign each image to a part; `TEST_SHARE` of all test, but for `fixed`.
+
+    Groups share a part, but for `grouped`'s exception below. `VALIDATION_SHARE` of the others is
+    for validation: drawn by groups, and for `fixed` by blocks of consecutive numbers, since
+    neighbours come from the same strip.
+
+    Parameters
+    ----------
+    table
+        As `datasets.index_images` returns it.
+    kind
+        `fixed` (numbers 1-240 train, others test), `random`, `blocked`, or `grouped` (each class is
+        in each part; where one has too few groups for that, its largest one is cut).
     seed
         Of the random draw.
-    pairs
-        Near-duplicates, as `audit.near_duplicates` returns them; for `grouped` alone.
-    strips
-        Classes of which `grouped` also keeps consecutive numbers together, as
-        `audit.find_strips` returns them.
+    groups
+        As `find_groups` returns them, by default those of the table alone.
 
     Returns
     -------
@@ -70,15 +95,15 @@ def make_split(
     """
     if kind not in KINDS:
         raise UserError(f"SPLIT {kind!r} is unknown: choose one of {', '.join(KINDS)}")
+    groups = find_groups(table, kind) if groups is None else groups
     if kind == "grouped":
         _check_sizes(table["label"])
-        groups = _grouped(table, pairs, strips)
         part = partition(table["label"].to_numpy(), groups, seed)
         return pd.Series(part, table.index, name="part")
-    groups = _groups(table, by_block=kind != "random")
     if kind == "fixed":
         is_test = table["number"] > FIXED_LAST_TRAIN
         test = (is_test & ~table["sha256"].isin(table.loc[~is_test, "sha256"])).to_numpy()
+        groups = _join(_numbered_blocks(table), pd.Series(groups))
     else:
         test = _draw(table, groups, TEST_SHARE, seed)
     part = pd.Series("train", table.index, name="part")
@@ -95,10 +120,13 @@ def describe(
     part: pd.Series,
     kind: str,
     seed: int,
-    pairs: pd.DataFrame | None = None,
-    strips: Sequence[str] = (),
+    groups: np.ndarray,
+    sequential: Sequence[str] = (),
 ) -> str:
-    """Tell in one line how a split was drawn, and why. Arguments are those of `make_split`."""
+    """Tell in one line how a split was drawn, and why.
+
+    `part` is what `make_split` returns; the others are the arguments of it and of `find_groups`.
+    """
     reasons = {
         "fixed": f"numbers up to {FIXED_LAST_TRAIN} train and the others test, as published",
         "random": "drawn by single images, so that near-duplicates may be on both sides",
@@ -106,28 +134,8 @@ def describe(
     }
     counts = part.value_counts()
     sizes = ", ".join(f"{counts.get(name, 0)} {name}" for name in PARTS)
-    reason = reasons.get(kind) or _describe_groups(table, part, pairs, strips)
+    reason = reasons.get(kind) or _describe_groups(table["label"], part, groups, sequential)
     return f"{kind}: {len(table)} images, {reason}; {sizes}; seed {seed}"
-
-
-def group_images(
-    table: pd.DataFrame,
-    part: pd.Series,
-    kind: str,
-    pairs: pd.DataFrame | None = None,
-    strips: Sequence[str] = (),
-) -> pd.Series:
-    """Number the sets of images (int) that a split of a kind keeps together, within each part.
-
-    Arguments are those of `make_split`, and what it returns. Images with the same pixels are
-    together; near-duplicates and strips are for `grouped`, blocks for `blocked`.
-    """
-    if kind == "grouped":
-        groups = _grouped(table, pairs, strips)
-    else:
-        groups = _groups(table, by_block=kind == "blocked")
-    within = pd.Series(groups, table.index).astype(str) + part
-    return pd.Series(pd.factorize(within)[0], table.index, name="group")
 
 
 def groups_of(split: pd.DataFrame) -> np.ndarray:
@@ -140,9 +148,9 @@ def carve_validation(known: pd.DataFrame, seed: int) -> np.ndarray:
 
     Blocks of consecutive numbers are kept together too, where each class has enough of them.
     """
-    by_block = known["label"].value_counts().min() >= N_PIECES * BLOCK
-    blocks = _groups(known, by_block)
-    groups = _join(blocks, pd.Series(groups_of(known), known.index))
+    is_long = known["label"].value_counts().min() >= N_PIECES * BLOCK
+    blocks = find_groups(known, "blocked" if is_long else "random")
+    groups = _join(blocks, pd.Series(groups_of(known)))
     return _draw(known, groups, VALIDATION_SHARE, seed)
 
 
@@ -151,7 +159,7 @@ def read_split(run: Path) -> pd.DataFrame:
 
     Returns
     -------
-    One row an image: the columns of `datasets.index_images`, part, and group (`group_images`).
+    One row an image: the columns of `datasets.index_images`, part, and group (`write_split`).
     """
     file = runs.require(run / runs.SPLIT)
     try:
@@ -188,47 +196,33 @@ def drop_class(split: pd.DataFrame, label: str) -> pd.DataFrame:
 
 
 def write_split(
-    table: pd.DataFrame, part: pd.Series, run: Path, group: pd.Series | None = None
+    table: pd.DataFrame, part: pd.Series, run: Path, groups: np.ndarray | None = None
 ) -> None:
     """Write a run's `split.csv`: the columns of `COLUMNS`, boxes as JSON, and group.
 
-    `group` is what `group_images` returns; without it, images of the same pixels are one.
+    Of `groups`, as `find_groups` returns them, one that is in two parts is written as two; without
+    any, images of the same pixels are one.
     """
     split = table.assign(part=part, boxes=table["boxes"].map(json.dumps))
-    split["group"] = groups_of(table) if group is None else group
+    groups = groups_of(table) if groups is None else groups
+    within = pd.Series(groups, table.index).astype(str) + part
+    split["group"] = pd.factorize(within)[0]
     runs.write_csv(split[[*COLUMNS, "group"]], run / runs.SPLIT)
 
 
-def find_groups(table: pd.DataFrame, pairs: pd.DataFrame) -> np.ndarray:
-    """Number the sets of images (int) that near-duplicates or identical pixels connect."""
-    position = pd.Series(np.arange(len(table)), table.index)
-    rows, columns = position[pairs["a"]].to_numpy(), position[pairs["b"]].to_numpy()
-    links = coo_array((np.ones(len(pairs)), (rows, columns)), shape=(len(table), len(table)))
-    return _join(connected_components(links, directed=False)[1], table["sha256"])
+def _numbered_blocks(table: pd.DataFrame) -> pd.Series:
+    """Name the block of `BLOCK` consecutive numbers of each image."""
+    return table["label"] + "/" + ((table["number"] - 1) // BLOCK).astype(str)
 
 
-def _groups(table: pd.DataFrame, by_block: bool) -> np.ndarray:
-    """Number the sets of images that must share a part, near-duplicates left aside."""
-    block = table["label"] + "/" + ((table["number"] - 1) // BLOCK).astype(str)
-    return _join(block if by_block else np.arange(len(table)), table["sha256"])
-
-
-def _grouped(table: pd.DataFrame, pairs: pd.DataFrame | None, strips: Sequence[str]) -> np.ndarray:
-    """Number the sets of images that `grouped` keeps together."""
-    if pairs is None:
-        raise UserError("the split `grouped` needs `pairs`: compute audit.near_duplicates first")
-    groups = find_groups(table, pairs)
-    return _join(groups, _blocks(table, groups, strips)) if len(strips) else groups
-
-
-def _blocks(table: pd.DataFrame, groups: np.ndarray, strips: Sequence[str]) -> pd.Series:
+def _blocks(table: pd.DataFrame, groups: np.ndarray, sequential: Sequence[str]) -> pd.Series:
     """Name the block of each image: about `BLOCK` consecutive images, in whole groups.
 
     Small classes have shorter blocks, `N_PIECES` of them. Groups are in the order of their median
-    number; images of classes without strips have the block of their group.
+    number; images of classes that are not sequential have the block of their group.
     """
     blocks = pd.Series(groups, table.index).astype(str)
-    for label in strips:
+    for label in sequential:
         of_class = (table["label"] == label).to_numpy()
         ranks = table.loc[of_class, "number"].rank(method="first")
         order = ranks.groupby(groups[of_class]).agg(["median", "size"]).sort_values("median")
@@ -286,19 +280,14 @@ def _check_sizes(labels: pd.Series) -> None:
 
 
 def _describe_groups(
-    table: pd.DataFrame,
-    part: pd.Series,
-    pairs: pd.DataFrame | None,
-    strips: Sequence[str],
+    labels: pd.Series, part: pd.Series, groups: np.ndarray, sequential: Sequence[str]
 ) -> str:
-    groups = _grouped(table, pairs, ())
-    blocks = _grouped(table, pairs, strips)
     reason = f"{len(set(groups))} groups, near-duplicates kept together"
-    if len(strips):
-        alike = runs.first_names(strips)
+    if len(sequential):
+        alike = runs.first_names(sequential)
         reason += f", consecutive numbers of {alike} kept together as they look alike"
-    n_parts = part.groupby(blocks).transform("nunique")
+    n_parts = part.groupby(groups).transform("nunique")
     if (n_parts > 1).any():
-        cut = runs.first_names(sorted(table.loc[n_parts > 1, "label"].unique()))
+        cut = runs.first_names(sorted(labels[n_parts > 1].unique()))
         reason += f", but {cut} had too few groups: the largest was split, its test is optimistic"
     return reason

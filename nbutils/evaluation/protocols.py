@@ -40,7 +40,7 @@ def fixed(table: pd.DataFrame, repeats: int = 1) -> Iterator[Fold]:
 def blocked(table: pd.DataFrame) -> Iterator[Fold]:
     """Test on each fifth of consecutive numbers of each class, and train on the other four.
 
-    An image of a group (`splits.group_images`) is in the fifth of its first one.
+    An image of a group (`splits.find_groups`) is in the fifth of its first one.
     """
     ranks = table.groupby("label")["number"].rank(method="first") - 1
     fold = (ranks * N_FOLDS // table.groupby("label")["number"].transform("size")).to_numpy()
