@@ -10,10 +10,8 @@ from pathlib import Path
 from nbutils import disk, runs
 from nbutils.apps import inspection, inspection_page
 from nbutils.apps.inspection import Summary
-from nbutils.artefacts import read_card
 from nbutils.data import image_list
-from nbutils.inference import batch, watch
-from nbutils.inference.predictor import find_backend
+from nbutils.inference import batch, resumption, watch
 from nbutils.runs import UserError
 from nbutils.runtime import usable_cores
 
@@ -67,9 +65,7 @@ class Inspection:
 
     def _make_folder(self) -> Path:
         """Create the folder, once there is no mistake in how images are read."""
-        model = runs.find_model(self.model)
-        find_backend(model, self.backend)
-        batch.check_reading(self.bits, self.scale, read_card(model))
+        resumption.find_method(self.model, self.backend, self.bits, self.scale)
         stem = re.sub(r"[^\w.-]+", "", Path(self.sources[0]).stem)  # without a pattern's signs
         name = f"{self.name}/inspection" if self.name else f"inspection_{stem or 'all'}"
         return runs.create_run(name)

@@ -5,7 +5,7 @@ import hashlib
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
 from itertools import islice
@@ -17,7 +17,6 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from nbutils import disk, runs
-from nbutils.artefacts import read_card
 from nbutils.data import bit_depth, image_list
 from nbutils.data.images import (
     SAMPLE,
@@ -28,9 +27,9 @@ from nbutils.data.images import (
     read_file,
 )
 from nbutils.disk import disk_errors
-from nbutils.inference import defect_table, resumption, windows
+from nbutils.inference import defect_table, resumption
 from nbutils.inference.prediction import Prediction, error_row, row_columns
-from nbutils.inference.predictor import Predictor, find_backend, load_predictor
+from nbutils.inference.predictor import Predictor, load_predictor
 from nbutils.runs import UserError
 from nbutils.runtime import batched, parallel_map
 from nbutils.uncertainty import drift
@@ -62,29 +61,18 @@ def inspect(
     and a notice in a SYNTHETIC run. Raises UserError if there is no such source or model, the
     folder holds another inspection, or another process writes into it.
     """
-    place = runs.find_model(model).resolve()
-    backend = find_backend(place, backend)
-    card = read_card(place)
-    bits, scale = check_reading(bits, scale, card)
-    columns = table_columns(card["classes"], runs.is_synthetic(folder))
+    method = resumption.find_method(model, backend, bits, scale)
+    columns = table_columns(method.classes, runs.is_synthetic(folder))
     is_new = not folder.exists()
     with disk.locked(folder), disk_errors(folder):
         try:
-            facts = resumption.start_or_resume(sources, folder, place, backend, bits, scale)
+            facts = resumption.start_or_resume(sources, folder, method)
         except UserError:
             if is_new:
                 shutil.rmtree(folder)
             raise
         _inspect(folder, columns, facts, scheduler, processes)
     return folder / runs.INSPECTIONS
-
-
-def check_reading(
-    bits: int | None, scale: float, card: Mapping[str, Any]
-) -> tuple[int | None, float]:
-    """Return bit depth, by default that of a model's card, and scale; UserError if wrong."""
-    bit_depth.check(bits)
-    return bits or card.get("bit_depth"), windows.check_scale(scale, card)
 
 
 def _inspect(

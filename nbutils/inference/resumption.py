@@ -4,41 +4,60 @@ import csv
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from nbutils import disk, runs
-from nbutils.data import image_list
-from nbutils.inference import defect_table
-from nbutils.inference.predictor import BACKENDS
+from nbutils.artefacts import read_card
+from nbutils.data import bit_depth, image_list
+from nbutils.inference import defect_table, windows
+from nbutils.inference.predictor import BACKENDS, find_backend
 from nbutils.runs import UserError
 
 NOTICE = "notice"  # column of a SYNTHETIC run
 DECISIONS = ("accept", "review")
 
 
+class Method(NamedTuple):
+    """How images are inspected."""
+
+    model: Path
+    backend: str
+    bits: int | None  # of 16-bit files; None for those of the set
+    scale: float
+    classes: list[str]
+
+
+def find_method(model: str | Path, backend: str | None, bits: int | None, scale: float) -> Method:
+    """Find a model and its backend, and check how images are read; UserError if that is wrong.
+
+    The bit depth is by default that of the model's training images.
+    """
+    place = runs.find_model(model).resolve()
+    backend, card = find_backend(place, backend), read_card(place)
+    bit_depth.check(bits)
+    scale = windows.check_scale(scale, card)
+    return Method(place, backend, bits or card.get("bit_depth"), scale, card["classes"])
+
+
 def start_or_resume(
-    sources: Sequence[str],
-    folder: Path,
-    model: Path,
-    backend: str,
-    bits: int | None,
-    scale: float,
-    watched: bool = False,
+    sources: Sequence[str], folder: Path, method: Method, watched: bool = False
 ) -> dict[str, Any]:
     """Write what is inspected and by which files of a model, and return it.
 
     The list of a watched folder begins empty, and grows; others grow by the images that have come
     into their sources since. Raises UserError rather than mix an inspection with another.
     """
-    deciding = (BACKENDS[backend], runs.MODEL_CARD, runs.REVIEW, runs.NOVELTY, runs.DRIFT)
+    deciding = (BACKENDS[method.backend], runs.MODEL_CARD, runs.REVIEW, runs.NOVELTY, runs.DRIFT)
     facts: dict[str, Any] = {
         "sources": [str(disk.expand_user(source).absolute()) for source in sources],
-        "model": str(model),
-        "backend": backend,
-        "bit_depth": bits,
-        "scale": scale,
+        "model": str(method.model),
+        "backend": method.backend,
+        "bit_depth": method.bits,
+        "scale": method.scale,
         "watched": watched,
-        "files": {name: disk.digest(model / name) for name in deciding if (model / name).exists()},
+        "files": {
+            name: disk.digest(file) for name in deciding if (file := method.model / name).exists()
+        },
     }
     if not (folder / runs.INSPECTION).exists():
         return _begin(facts, sources, folder)

@@ -6,11 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from nbutils import disk, runs
-from nbutils.artefacts import read_card
 from nbutils.data import image_list
 from nbutils.disk import disk_errors
 from nbutils.inference import batch, resumption
-from nbutils.inference.predictor import find_backend
 from nbutils.runs import UserError
 from nbutils.runtime import batched
 
@@ -34,16 +32,11 @@ def watch(
     is waited for, and a file that is away when it is read is taken when it is back. Raises
     UserError as `batch.inspect` does.
     """
-    place = runs.find_model(model).resolve()
-    backend = find_backend(place, backend)
-    card = read_card(place)
-    bits, scale = batch.check_reading(bits, scale, card)
-    columns = batch.table_columns(card["classes"], runs.is_synthetic(folder))
+    method = resumption.find_method(model, backend, bits, scale)
+    columns = batch.table_columns(method.classes, runs.is_synthetic(folder))
     with disk.locked(folder), disk_errors(folder):
-        facts = resumption.start_or_resume(
-            [source], folder, place, backend, bits, scale, watched=True
-        )
-        predict = batch.chunk_predictor(facts, bits)
+        facts = resumption.start_or_resume([source], folder, method, watched=True)
+        predict = batch.chunk_predictor(facts, method.bits)
         listed = folder / runs.IMAGE_LIST
         known = _known(listed)
         missing = list(image_list.read_list(listed, resumption.resume(folder, columns)))
