@@ -190,10 +190,10 @@ def find_models(names: str, run: Path, labels: Iterable[str]) -> dict[str, Path]
     return models
 
 
-def first_names(names: Sequence[str], shown: int = 5) -> str:
-    """Join the first names of a list for a sentence, and count the others."""
-    more = f" and {len(names) - shown} more" if len(names) > shown else ""
-    return ", ".join(names[:shown]) + more
+def first_names(names: Sequence[str]) -> str:
+    """Join the first five names of a list for a sentence, and count the others."""
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return ", ".join(names[:5]) + more
 
 
 def parse_list(text: str) -> list[str]:

@@ -156,7 +156,12 @@ def test_lite0_classifies_photographs_by_its_own_head(photograph, number, label)
 
 @functools.cache
 def classifier():
-    model = efficientnet_lite0.classifier()
+    """Return the network with its own ImageNet head."""
+    layers = keras.layers
+    image = keras.Input((224, 224, 3))
+    x = layers.GlobalAveragePooling2D()(efficientnet_lite0.features(image))
+    head = layers.Dense(1000, activation="softmax", name=f"{efficientnet_lite0.SCOPE}_fc")
+    model = keras.Model(image, head(x))
     efficientnet_lite0.load_weights(model)
     return model
 

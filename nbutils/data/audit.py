@@ -285,13 +285,13 @@ def _mixed_sizes(table: pd.DataFrame) -> list[str]:
     ]
 
 
-def _list_images(what: str, rows: pd.DataFrame, shown: int = 5) -> list[str]:
+def _list_images(what: str, rows: pd.DataFrame) -> list[str]:
     """Return a line on images with the first of them; none where there are no rows."""
     if rows.empty:
         return []
-    pairs = zip(rows["label"][:shown], rows["path"][:shown], strict=True)
+    pairs = zip(rows["label"], rows["path"], strict=True)
     names = [f"{label}/{Path(path).name}" for label, path in pairs]
-    return [f"{len(rows)} {what} {', '.join(names)}{', ...' if len(rows) > shown else ''}"]
+    return [f"{len(rows)} {what} {runs.first_names(names)}"]
 
 
 def _neighbours_look_alike(spectra: np.ndarray, names: pd.Index, known: set[tuple]) -> bool:

@@ -114,9 +114,9 @@ def read_bytes(path: str | Path, limit: int = MAX_BYTES) -> bytes:
     raise UserError(f"{path} is no regular file (a folder, a pipe or a device): name a file")
 
 
-def read_text(path: str | Path, limit: int = MAX_BYTES) -> str:
+def read_text(path: str | Path) -> str:
     """Read a text file in UTF-8 or UTF-16; in Latin-1 where it is neither (see `read_bytes`)."""
-    data = read_bytes(path, limit)
+    data = read_bytes(path, MAX_BYTES)
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         return data.decode("utf-16", errors="replace")
     if data[:2].count(0) == 1:  # UTF-16 without a mark

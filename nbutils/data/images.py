@@ -202,7 +202,7 @@ def _open(data: bytes, name: str) -> Iterator[ImageFile]:
             yield image
     except (ContainerError, BitDepthError) as error:
         raise ImageError(f"{name} {error}") from error
-    # The only broad one of the package: Pillow's decoders name no set of exceptions. Damaged files
+    # As broad as this, since Pillow's decoders name no set of exceptions: damaged files
     # raise TypeError, AssertionError, struct.error, OverflowError and more, by what is damaged.
     except Exception as error:
         raise ImageError(f"{name} is damaged ({error}): save or copy it again") from error

@@ -18,6 +18,7 @@ from nbutils.disk import disk_errors
 from nbutils.runs import SYNTHETIC
 
 SIDE = 200  # pixels
+MARGIN = 3  # pixels, around a defect in its box
 N_PER_CLASS = 300
 Box = tuple[int, int, int, int]  # xmin, ymin, xmax, ymax in pixels, both ends inside
 
@@ -112,10 +113,10 @@ def _ellipse(center: Sequence[float], radii: tuple[float, float], tilt: float) -
     return ((1.2 - distance) / 0.4).clip(0, 1)
 
 
-def _box_of(mask: np.ndarray, pad: int = 3) -> Box:
+def _box_of(mask: np.ndarray) -> Box:
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    left, top = (max(int(first) - pad, 1) for first in (columns[0], rows[0]))
-    right, bottom = (min(int(last) + pad, SIDE - 1) for last in (columns[-1], rows[-1]))
+    left, top = (max(int(first) - MARGIN, 1) for first in (columns[0], rows[0]))
+    right, bottom = (min(int(last) + MARGIN, SIDE - 1) for last in (columns[-1], rows[-1]))
     return left, top, right, bottom
 
 

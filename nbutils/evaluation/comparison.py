@@ -162,8 +162,8 @@ def measure_costs(
             model = folder / "models" / name
             costs[name], loader = _costs_of_model(model, _save_probe(name, train, train_y, model))
         timed.append(latency.measure({name: loader}, table["path"].iloc[fold.test].tolist()))
-    table = pd.DataFrame.from_dict(costs, orient="index").join(pd.concat(timed))
-    return table.rename_axis("model")
+    measured = pd.DataFrame.from_dict(costs, orient="index").join(pd.concat(timed))
+    return measured.rename_axis("model")
 
 
 def summarize(accuracy: pd.DataFrame, costs: pd.DataFrame) -> pd.DataFrame:

