@@ -220,7 +220,7 @@ def inspect(
     backend: Backend = None,
     scheduler: Annotated[str, typer.Option(help="Of a Dask cluster, as tcp://host:8786.")] = "",
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes here. Default: one for two cores.")
+        int | None, typer.Option(min=1, max=256, help="Processes here. Default: one for two cores.")
     ] = None,
     max_review_rows: Annotated[
         int, typer.Option(min=0, help="Images of the review queue on the page.")
@@ -240,6 +240,8 @@ def inspect(
     from nbutils.apps.inspection_run import Inspection
 
     asked = Inspection(sources, name, model, backend, bits, scale, max_review_rows)
+    if watched and (scheduler or workers):
+        raise UserError("--watch inspects in one process: leave out --scheduler and --workers")
     if watched:
         asked.watch(typer.echo)
         return

@@ -88,6 +88,10 @@ def run(
     chosen = select(only)
     declared = {notebook: parameters_of(notebook) for notebook in chosen}
     values = _typed(dict(parameters or {}), declared)
+    named = values.pop("RUN", "")
+    if name and named not in ("", name):
+        raise UserError(f"the run is named twice, {name} and {named}: name it once")
+    name = name or named
     splits_anew = any("DATA_DIR" in names for names in declared.values())
     known = _data_of(name) if name and splits_anew and "DATA_DIR" not in values else ""
     if data or known:

@@ -246,12 +246,21 @@ def test_images_of_a_source_that_is_away_are_not_done(whole, tree, trained, tmp_
         return read(model, bits, paths)
 
     monkeypatch.setattr(batch, "predict_chunk", predict_chunk)
-    with pytest.raises(UserError, match="is away: run the same command again"):
+    with pytest.raises(UserError, match="is away or empty: run the same command again"):
         batch.inspect([str(tree)], tmp_path / "run", trained, processes=1)
     assert len(rows_of(tmp_path / "run")) == batch.CHUNK
     (tmp_path / "away").rename(tree)
     batch.inspect([str(tree)], tmp_path / "run", trained, processes=1)
     assert_same_rows(tmp_path / "run", whole)
+
+
+def test_names_that_differ_in_a_line_end_alone_are_two_rows(trained, gray, tmp_path):
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    for name in ("a b.png", "a\nb.png"):
+        Image.fromarray(gray).save(folder / name)
+    batch.inspect([str(folder)], tmp_path / "run", trained, processes=1)
+    assert len({row["path"] for row in rows_of(tmp_path / "run")}) == 2
 
 
 def test_a_worker_of_a_cluster_that_dies_loses_nothing(whole, tree, trained, tmp_path, mark):

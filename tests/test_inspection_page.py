@@ -1,5 +1,6 @@
 """The page of a batch inspection."""
 
+import hashlib
 import os
 import re
 import shutil
@@ -34,12 +35,14 @@ def inspect(trained, gray, tmp_path):
         folder.mkdir()
         table = []
         for path, confidence, novelty, reasons in rows:
-            (tmp_path / path).write_bytes(encode_png(gray))
+            content = encode_png(gray)
+            (tmp_path / path).write_bytes(content)
             rest = (1 - confidence) / (len(classes) - 1)
             probabilities = dict.fromkeys(classes, rest) | {classes[0]: confidence}
             novelty *= policy.thresholds.novelty
             prediction = Prediction(probabilities, novelty, (classes[0],), reasons)
             described = dict(zip(drift.PER_IMAGE, usual, strict=False))
+            described["sha256"] = hashlib.sha256(content).hexdigest()
             table.append(prediction.to_row(tmp_path / path) | described)
         table += [error_row(path, f"{path} is damaged", classes) for path in errors]
         columns = batch.table_columns(classes)
@@ -146,12 +149,13 @@ def test_an_inspection_of_nothing_readable_has_a_page(inspect):
     assert "1 more are in" in text
 
 
-def test_images_that_are_gone_are_said_to_be(inspect, tmp_path):
+def test_images_that_are_gone_or_have_changed_are_said_to_be(inspect, tmp_path, gray):
     folder = inspect(ROWS)
     (tmp_path / "new.png").unlink()
-    (tmp_path / "newer.png").write_bytes(b"text")
+    (tmp_path / "newer.png").write_bytes(encode_png(gray.T))
     text = Page(write(folder)).text
-    assert text.count("no longer readable") == 2
+    assert text.count("no longer readable") == 1
+    assert text.count("has changed since it was inspected") == 1
     assert "doubtful.png" in text
 
 

@@ -387,6 +387,59 @@ def test_a_full_disk_costs_only_the_files_that_did_not_fit(panel, monkeypatch):
     assert "2 images classified, 1 file could not be read" in panel.controls.status.value
 
 
+def test_the_chosen_image_stays_while_others_arrive(panel):
+    add(panel, "a.png")
+    chosen = panel.chosen
+    for number in range(1, 6):
+        panel.session.predict(f"{number}.png", png(number))
+        panel.refresh()
+        assert panel.chosen is chosen
+
+
+def test_a_key_pressed_on_another_image_than_is_chosen_does_nothing(panel):
+    add(panel, "a.png", "b.png")
+    first, second = panel.shown
+    panel.choose(first)
+    before = panel.bridge.chosen
+    panel.choose(second)
+    panel.press("a", before)
+    assert not panel.session.history
+    panel.press("a", panel.bridge.chosen)
+    assert second.corrected
+
+
+def test_stop_does_not_leave_answers_of_two_models(panel, outputs):
+    add(panel, "a.png", "b.png", "c.png")
+    panel.controls.model.value = f"{runs.REFERENCE}/custom_cnn"
+    panel.stop()
+    settle(panel)
+    assert {entry.model for entry in panel.session.images()} == {f"{runs.REFERENCE}/custom_cnn"}
+
+
+def test_undo_restores_what_was_said_of_the_same_pixels(panel):
+    panel.add_files([("a.png", png(0)), ("copy.png", png(0))])
+    settle(panel)
+    one, copy = panel.session.images()
+    panel.session.review(one, "patches")
+    assert copy.corrected == "patches"
+    panel.session.review(copy, "inclusion")
+    panel.session.undo()
+    assert one.corrected == copy.corrected == "patches"
+    kept = corrections.read(corrections.corrections_file(panel.session.predictor.name))
+    assert kept["corrected"].tolist() == ["patches"]
+
+
+def test_the_table_is_of_the_page_that_is_turned_to(panel):
+    panel.add_files([(f"{number}.png", png(number)) for number in range(26)])
+    settle(panel)
+    panel.controls.as_table.value = True
+    before = panel.controls.table.value
+    panel.gallery.turn(1)
+    assert panel.controls.table.value != before
+    panel.refresh()
+    assert panel.gallery.first > 0
+
+
 def test_an_error_of_the_network_costs_one_file(panel, monkeypatch):
     predict = panel.session.predict
 

@@ -228,6 +228,13 @@ def test_the_report_links_within_itself(page):
     assert "another" in page and ".ipynb" not in page
 
 
+def test_a_run_may_be_named_as_a_parameter_but_not_twice(notebooks):
+    given = {"COUNT": "7", "FAIL": "0", "RUN": "two"}
+    assert pipeline.run(parameters=given) == runs.OUTPUTS / "two" / "report.html"
+    with pytest.raises(UserError, match="named twice, one and two"):
+        pipeline.run("one", parameters=given)
+
+
 def test_the_report_says_which_notebooks_are_older_than_what_they_build_upon(outputs):
     run = runs.create_run("one")
     for age, name in ((300, "03_errors"), (200, "01_data"), (100, "02_training"), (0, "04_maps")):

@@ -7,10 +7,11 @@ const PATIENCE = 20_000; // milliseconds for an answer
 const LOST = "The connection to the kernel is lost and nothing arrives: load the page again.";
 
 function sender(model, say) {
-  let waiting = 0, go = () => {}, queue = Promise.resolve(), total = 0, sent = 0;
+  let waiting = 0, go = () => {}, queue = Promise.resolve(), total = 0, sent = 0, stops = 0;
   let id = Math.floor(Math.random() * 2 ** 48); // other pages of the same kernel send as well
   model.on("msg:custom", (message) => {
     if (message.kind === "taken") { waiting -= 1; go(true); }
+    if (message.kind === "stop") stops += 1;
   });
   async function answer() {
     const answered = await new Promise((resolve) => {
@@ -39,15 +40,17 @@ function sender(model, say) {
   }
   return (files) => {
     total += files.length;
+    const before = stops;
     queue = queue.then(async () => {
       const end = sent + files.length;
       let failure = "";
       try {
         for (const file of files) {
+          if (stops !== before) break;
           say(`Sending ${(sent += 1)} of ${total} files.`);
           await send(file);
         }
-        while (waiting > 0 && sent === total) await answer();
+        while (waiting > 0 && end === total) await answer();
       } catch (error) {
         waiting = 0;
         failure = error.message;
@@ -98,7 +101,8 @@ function listen(root, model, send, signal) {
     if (!/^([0-9anzm+]|left|right)$/.test(key)) return;
     event.preventDefault();
     event.stopPropagation();
-    model.send({ kind: "key", key });
+    if (event.repeat && !event.key.startsWith("Arrow")) return; // a key held down answers once
+    model.send({ kind: "key", key, chosen: model.get("chosen") });
   }, { signal, capture: true });
   const over = (event) => {
     if (!event.dataTransfer?.types.includes("Files")) return;

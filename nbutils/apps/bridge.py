@@ -22,11 +22,12 @@ class Bridge(anywidget.AnyWidget):
 
     It sends files in pieces, so that no limit of a message matters, and keys; what is `said` is
     read out by screen readers. `take` gets each file, its name and content (or a sentence about why
-    that did not arrive), `press` each key, and `ready` is called once it runs.
+    that did not arrive), `press` each key and what was `chosen`; `ready` is called once it runs.
     """
 
     _esm = Path(__file__).with_name("bridge.js")
     said = traitlets.Unicode().tag(sync=True)
+    chosen = traitlets.Unicode().tag(sync=True)  # stands for the file on the screen
     hint = traitlets.Unicode(f"or drop them anywhere here. {LIMITS}.").tag(sync=True)
     suffixes = traitlets.List(list(SUFFIXES)).tag(sync=True)
     max_bytes = traitlets.Int(MAX_BYTES).tag(sync=True)
@@ -34,7 +35,7 @@ class Bridge(anywidget.AnyWidget):
     def __init__(
         self,
         take: Callable[[str, IO[bytes] | str], None],
-        press: Callable[[str], None],
+        press: Callable[[str, str], None],
         ready: Callable[[], None],
     ):
         super().__init__()
@@ -45,7 +46,7 @@ class Bridge(anywidget.AnyWidget):
     def _receive(self, _: Any, content: dict[str, Any], buffers: list[memoryview]) -> None:
         kind = content.get("kind")
         if kind == "key":
-            self.press(str(content["key"]))
+            self.press(str(content["key"]), str(content.get("chosen", "")))
         elif kind == "ready":
             self.ready()
         elif kind in ("too large", "unreadable"):

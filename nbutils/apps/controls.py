@@ -110,7 +110,6 @@ class Controls:
         mark(self.page, "empty", not is_begun)
         mark(self.page, "zoomed", self.zoomed.value)
         self.undo.disabled = not can_undo
-        show(self.exports, False)
         image = chosen if isinstance(chosen, Entry) else None
         for part in (self.confirm, self.choices, self.zoomed):
             show(part, image is not None)
@@ -146,6 +145,10 @@ class Controls:
         """Show links to download."""
         self.exports.value = links
         show(self.exports, True)
+
+    def withdraw(self) -> None:
+        """Take away the links, which hold what was there when they were made."""
+        show(self.exports, False)
 
     def toggle_zoom(self) -> None:
         """Zoom, or no longer."""

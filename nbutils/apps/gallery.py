@@ -79,10 +79,10 @@ def unique_class(widget: widgets.DOMWidget) -> str:
 
 
 class Gallery:
-    """A page of thumbnails, one of them chosen."""
+    """A page of thumbnails, one of them chosen; `turned` is called after a person turns a page."""
 
-    def __init__(self, choose: Choose):
-        self.choose = choose
+    def __init__(self, choose: Choose, turned: Callable[[], None]):
+        self.choose, self.turned = choose, turned
         self.entries: Sequence[Entry | Unreadable] = ()
         self.first = 0  # of the page
         self.buttons = [self._button(place) for place in range(PAGE)]
@@ -101,9 +101,10 @@ class Gallery:
     def show(
         self, entries: Sequence[Entry | Unreadable], chosen: Entry | Unreadable | None, total: int
     ) -> None:
-        """Show the page with the chosen one among entries, which are so many of a total."""
+        """Show entries, which are so many of a total, from the page of one that is newly chosen."""
+        is_new = chosen is not self.chosen
         self.entries, self.chosen, self.total = entries, chosen, total
-        if chosen in entries:
+        if is_new and chosen in entries:
             self.first = entries.index(chosen) // PAGE * PAGE
         self.first = min(self.first, max(len(entries) - 1, 0) // PAGE * PAGE)
         self._draw()
@@ -112,6 +113,7 @@ class Gallery:
         """Go some pages on."""
         self.first = min(max(self.first + pages * PAGE, 0), (len(self.entries) - 1) // PAGE * PAGE)
         self._draw()
+        self.turned()
 
     def page(self) -> Sequence[Entry | Unreadable]:
         """Return what is on the page."""

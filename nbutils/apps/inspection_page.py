@@ -1,5 +1,6 @@
 """The page of a batch inspection: one file that can be mailed."""
 
+import hashlib
 import io
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
@@ -94,7 +95,11 @@ def _cards(
     """Give what the page shows of each row; one image is in memory at a time."""
     for row, path in queue:
         try:
-            gray = decode(read_file(path), path, bits)
+            data = read_file(path)
+            if hashlib.sha256(data).hexdigest() != row["sha256"]:
+                yield _facts(row, path) | {"error": "has changed since it was inspected"}
+                continue
+            gray = decode(data, path, bits)
         except ImageError as error:
             yield _facts(row, path) | {"error": f"no longer readable: {error}"}
             continue

@@ -45,7 +45,7 @@ class Inspection:
     def watch(self, say: Callable[[str], None]) -> None:
         """Inspect images as they arrive, until Ctrl-C; the page: once a minute at most."""
         source, due = self.sources[0], -math.inf
-        if len(self.sources) > 1 or not disk.expand_user(source).is_dir():
+        if len(self.sources) > 1 or not source or not disk.expand_user(source).is_dir():
             raise UserError(f"--watch takes one folder in which images arrive, not {source}")
         folder, total, changed = self._make_folder(), 0, False
         how = self.model, self.backend, self.bits, self.scale
@@ -66,7 +66,9 @@ class Inspection:
     def _make_folder(self) -> Path:
         """Create the folder, once there is no mistake in how images are read."""
         resumption.find_method(self.model, self.backend, self.bits, self.scale)
-        stem = re.sub(r"[^\w.-]+", "", Path(self.sources[0]).stem)  # without a pattern's signs
+        source = disk.expand_user(self.sources[0])
+        stem = source.name if source.is_dir() else source.stem
+        stem = re.sub(r"[^\w.-]+", "", stem)  # without a pattern's signs
         name = f"{self.name}/inspection" if self.name else f"inspection_{stem or 'all'}"
         return runs.create_run(name)
 

@@ -61,22 +61,35 @@ def list_folder(
     try:
         place = (root / disk.expand_user(name)).resolve()
         is_folder = place.is_dir()
-    except (OSError, ValueError) as error:  # a name that is too long, or has a zero byte
+    except (OSError, RuntimeError, ValueError) as error:  # too long, a loop, or with a zero byte
         raise UserError(f"{name[:80]!r} is no name of a folder: name one") from error
     if not name or not place.is_relative_to(root):
         raise UserError(f"{name or 'no name'} is no folder below {root}: name one")
     if not is_folder:
         raise UserError(f"{name} is no folder: name one that holds images")
     files: list[File] = []
+    n_outside = 0
     for path in image_list.list_images([str(place)]):
         if stopped():
             return []
         if len(files) == MAX_FILES:
             notify(f"{name} holds more than {MAX_FILES} images: these are the first.")
             break
-        if Path(path).resolve().is_relative_to(root):
+        if _is_below(Path(path), root):
             files.append(File(_shown(Path(path), root), Path(path)))
+        else:
+            n_outside += 1
+    if n_outside:
+        notify(f"{n_outside} of {name} are links to elsewhere and left out.")
     return files
+
+
+def _is_below(path: Path, root: Path) -> bool:
+    """Tell whether a path, whatever it links to, lies below a resolved folder."""
+    try:
+        return path.resolve().is_relative_to(root)
+    except (OSError, RuntimeError):  # a link to itself
+        return False
 
 
 def list_suspects(run: str) -> list[File]:

@@ -50,10 +50,10 @@ class Panel:
         self.seed, self.root, self.scale = seed, Path(root) if root else None, scale
         self.session = Session(load_predictor(name, scale=scale))
         self.chosen: Entry | Unreadable | None = None
-        self.is_choice = False  # of a person; else the first is shown
+        self.is_choice = False  # of a person; else the first is shown once all are classified
         self.shown: list[Entry | Unreadable] = []
         self.lock = RLock()
-        self.gallery, self.filters = Gallery(self.choose), Filters(self.refresh)
+        self.gallery, self.filters = Gallery(self.choose, self._draw_table), Filters(self.refresh)
         self.controls = Controls(list(dict.fromkeys([name, *runs.list_models()])))
         self.bridge = Bridge(self._arrived, self.press, self._bridged)
         self._connect()
@@ -107,7 +107,8 @@ class Panel:
         self.worker.begin(lambda stopped: self._classify(source, stopped))
 
     def stop(self) -> None:
-        """Give up what is not yet classified."""
+        """Give up what has not come yet, or is not yet classified."""
+        self.bridge.send({"kind": "stop"})
         self.worker.stop()
 
     def clear(self) -> None:
@@ -156,12 +157,13 @@ class Panel:
             self._say(str(error), "error")
             return
         self._use_model(name)
-        self.worker.begin(lambda _: self._classify_again(len(self.session.entries) + 1))
+        self.worker.begin_lasting(self._classify_again())
 
     def _use_model(self, name: str) -> None:
         classes = self.session.predictor.classes
         self.filters.use(dict.fromkeys([*classes, labels.NO_DEFECT]))
         self.controls.use(name, classes, self.answer)
+        self.controls.withdraw()
         self.refresh()
 
     # Classifying, in a thread of its own
@@ -185,6 +187,8 @@ class Panel:
             f"{_plural(failed, 'file')} could not be read" if failed else "",
         ]
         self._say(" ".join([f"{', '.join(filter(None, parts))}.", *notices]))
+        if not self.is_choice:
+            self.chosen = None
         self.refresh()
 
     def _classify(self, source, stopped: Callable[[], bool]) -> Iterator[None]:
@@ -197,14 +201,14 @@ class Panel:
                 session.add_unreadable(file.name, str(error) or type(error).__name__)
             yield
 
-    def _classify_again(self, count: int) -> Iterator[None]:
-        """Classify the first files by the model of now; those after them wait for it already."""
+    def _classify_again(self) -> Iterator[None]:
+        """Classify what another model has classified by the model of now."""
         session, predictor = self.session, self.session.predictor
-        images = [entry for entry in session.entries[:count] if isinstance(entry, Entry)]
-        self.controls.progress.max += len(images)
-        for entry in images:
-            if session.predictor is not predictor:
-                return  # the job of a later model follows
+        others = [entry for entry in session.images() if entry.model != predictor.name]
+        self.controls.progress.max += len(others)
+        for entry in others:
+            if self.session is not session or session.predictor is not predictor:
+                return  # all is cleared, or the job of a later model follows
             session.predict_again(entry)
             yield
 
@@ -232,6 +236,7 @@ class Panel:
         entry = self.chosen
         if not isinstance(entry, Entry):
             return
+        self.controls.withdraw()
         following = self._following(entry)
         try:
             self.session.review(entry, label)
@@ -245,6 +250,7 @@ class Panel:
 
     def undo(self) -> None:
         """Take the last answer back, and show its image."""
+        self.controls.withdraw()
         try:
             entry = self.session.undo()
         except UserError as error:
@@ -255,8 +261,10 @@ class Panel:
             self.filters.reset()
             self.choose(entry)
 
-    def press(self, key: str) -> None:
-        """Do what a key stands for."""
+    def press(self, key: str, chosen: str = "") -> None:
+        """Do what a key stands for, unless another file is chosen by now than was on the screen."""
+        if chosen not in ("", self.bridge.chosen):
+            return
         classes = self.session.predictor.classes
         if key.isdigit() and 0 < int(key) <= len(classes):
             self.answer(classes[int(key) - 1])
@@ -285,17 +293,20 @@ class Panel:
         with self.lock:
             session, filters, controls = self.session, self.filters, self.controls
             self.shown = session.select(controls.order.value, filters.label, filters.state)
-            if not self.is_choice or self.chosen not in self.shown:
+            if self.chosen not in self.shown:
                 self.chosen = self.shown[0] if self.shown else None
             filters.count(session.counts(), session.classes())
             self.gallery.show(self.shown, self.chosen, len(session.entries))
             self._draw_chosen()
             controls.draw(bool(session.entries), self.chosen, bool(session.history))
-            controls.table.value = (
-                report.table(self.gallery.page()) if controls.as_table.value else ""
-            )
+            self._draw_table()
+
+    def _draw_table(self) -> None:
+        is_shown = self.controls.as_table.value
+        self.controls.table.value = report.table(self.gallery.page()) if is_shown else ""
 
     def _draw_chosen(self) -> None:
+        self.bridge.chosen = str(id(self.chosen))
         if self.chosen is None:
             self.controls.detail.value = report.message("Nothing here: choose another count above.")
             return

@@ -75,8 +75,8 @@ def export(session: Session) -> str:
         "export.html",
         name=f"session_{datetime.now():%Y-%m-%d_%H%M}",
         images=len(session.entries),
-        csv=data_url("text/csv", session.to_csv().encode()),
-        page=data_url("text/html", session_page(session).encode()),
+        csv=data_url("text/csv", session.to_csv().encode("utf-8", "backslashreplace")),
+        page=data_url("text/html", session_page(session).encode("utf-8", "backslashreplace")),
     )
 
 

@@ -39,6 +39,7 @@ class Entry:
     stored: str = ""  # label of a data set, where that is doubtful
     corrected: str = ""  # what a person says it is; the proposed class where they confirmed it
     before: str = ""  # what the model before this one predicted, if that was another class
+    model: str = ""  # whose prediction it is
 
     @property
     def proposed(self) -> str:
@@ -76,11 +77,6 @@ class Review:
     before: str
     predicted: str
     model: str
-
-    def keep(self, label: str) -> None:
-        """Write a label, empty to take it back, and show it."""
-        corrections.write(self.entry.gray, self.predicted, label, self.model)
-        self.entry.corrected = label
 
 
 @dataclass(eq=False)
@@ -146,10 +142,11 @@ class Session:
 
     def predict_again(self, entry: Entry) -> None:
         """Classify an image by the model of now, and note whether the class is another one."""
-        before = entry.prediction.label
-        prediction = self.predictor.predict_image(entry.gray)
+        before, predictor = entry.prediction.label, self.predictor
+        prediction = predictor.predict_image(entry.gray)
         entry.before = before if before != prediction.label else ""
-        entry.prediction = prediction
+        entry.prediction, entry.model = prediction, predictor.name
+        entry.corrected = entry.corrected or self.earlier.get(entry.digest, "")
 
     def add_unreadable(self, name: str, error: str) -> None:
         """Keep the error of a file whose content did not arrive."""
@@ -162,16 +159,23 @@ class Session:
 
         Raises UserError where it cannot be written; nothing is noted then.
         """
-        said = Review(entry, entry.corrected, entry.prediction.label, self.predictor.name)
-        said.keep(label)
+        said = Review(entry, entry.corrected, entry.prediction.label, entry.model)
+        self._keep(said, label)
         self.history.append(said)
+
+    def _keep(self, review: Review, label: str) -> None:
+        """Write a label, empty to take it back, and show it at all images of the same pixels."""
+        corrections.write(review.entry.gray, review.predicted, label, review.model)
+        for entry in self.images():
+            if entry.digest == review.entry.digest:
+                entry.corrected = label
 
     def undo(self) -> Entry | None:
         """Take the last review back, and return its image; None if there is none."""
         if not self.history:
             return None
         last = self.history[-1]
-        last.keep(last.before)
+        self._keep(last, last.before)
         self.history.pop()
         return last.entry
 
@@ -181,7 +185,11 @@ class Session:
 
     def classes(self) -> Counter[str]:
         """Count images by the predicted class."""
-        return Counter(entry.prediction.label for entry in self.entries if isinstance(entry, Entry))
+        return Counter(entry.prediction.label for entry in self.images())
+
+    def images(self) -> list[Entry]:
+        """Return the files that could be read."""
+        return [entry for entry in list(self.entries) if isinstance(entry, Entry)]
 
     def select(self, order: str, label: str = ALL, state: str = ALL) -> list[Entry | Unreadable]:
         """Return files in an order of `ORDERS`, of a predicted class and a state, or `ALL`.
@@ -213,14 +221,16 @@ class Session:
         return self.table().map(_cell).to_csv(index=False)
 
     def _new_entry(self, name: str, data: bytes, stored: str) -> Entry | Unreadable:
+        predictor = self.predictor  # another thread may take another one
         try:
-            gray = decode(data, name, self.predictor.bit_depth)
+            gray = decode(data, name, predictor.bit_depth)
         except ImageError as error:
             return Unreadable(name, str(error))
-        prediction = self.predictor.predict_image(gray)
+        prediction = predictor.predict_image(gray)
         with temporary(name):
             kept = _spool(gray)
-        entry = Entry(name, kept, prediction, "{1} x {0} gray".format(*gray.shape), stored)
+        size = "{1} x {0} gray".format(*gray.shape)
+        entry = Entry(name, kept, prediction, size, stored, model=predictor.name)
         self._read_corrections(self.predictor)
         entry.corrected = self.earlier.get(entry.digest, "")
         entry.thumbnail  # noqa: B018  drawn here, where nobody waits for it

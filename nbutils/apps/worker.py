@@ -32,7 +32,7 @@ class Worker:
         fail: Callable[[str], None],
     ):
         self.step, self.draw, self.finish, self.fail = step, draw, finish, fail
-        self.jobs: Queue[tuple[int, Iterator[None]]] = Queue()
+        self.jobs: Queue[tuple[int | None, Iterator[None]]] = Queue()
         self.generation = 0  # of jobs; older ones are given up
         self.drawn = 0.0  # when; 0 where there is no work
         self.notices: list[str] = []  # to be said in the end
@@ -42,6 +42,10 @@ class Worker:
         """Add a job, which is told how to know that it is given up, and goes on step by step."""
         generation = self.generation
         self.jobs.put((generation, job(lambda: generation != self.generation)))
+
+    def begin_lasting(self, steps: Iterator[None]) -> None:
+        """Add a job that is not given up."""
+        self.jobs.put((None, steps))
 
     def stop(self) -> None:
         """Give up what is not yet done."""
@@ -70,16 +74,21 @@ class Worker:
             if self.drawn:
                 self.note(text)
 
-    def _do(self, generation: int, steps: Iterator[None]) -> None:
-        while generation == self.generation:
+    def _do(self, generation: int | None, steps: Iterator[None]) -> None:
+        if not self.drawn:
+            self._draw()
+        while generation in (None, self.generation):
             try:
                 next(steps)
             except StopIteration:
                 return
             self.step()
             if time.monotonic() - self.drawn > REDRAW:
-                self.draw()
-                self.drawn = time.monotonic()
+                self._draw()
+
+    def _draw(self) -> None:
+        self.drawn = time.monotonic()
+        self.draw()
 
     def _finish(self) -> None:
         self.drawn, notices, self.notices = 0.0, self.notices, []

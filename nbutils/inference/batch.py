@@ -31,7 +31,7 @@ from nbutils.inference import defect_table, resumption
 from nbutils.inference.prediction import Prediction, error_row, row_columns
 from nbutils.inference.predictor import Predictor, load_predictor
 from nbutils.runs import UserError
-from nbutils.runtime import batched, parallel_map
+from nbutils.runtime import batched, parallel_map, usable_cores
 from nbutils.uncertainty import drift
 
 CHUNK = 64  # images that a worker takes at once
@@ -88,26 +88,38 @@ def _inspect(
     facts = facts | {"read_as_bits": bits}
     runs.write_json(facts, folder / runs.INSPECTION)  # what comes later is read alike
     chunks = batched(image_list.read_list(listed, done), CHUNK)
+    processes = min(processes or usable_cores(), -(-(total - done) // CHUNK))
     start = time.perf_counter()
     results = parallel_map(chunk_predictor(facts, bits), chunks, scheduler, processes)
     bar = tqdm(total=total, initial=done, desc="Inspecting", unit="image")
     with bar:
-        for count in append(_present(results, facts["sources"]), folder, columns):
+        for count in append(_present(results, folder), folder, columns):
             bar.update(count)
     seconds = round(time.perf_counter() - start, 2)
     facts = facts | {"images": total - done, "seconds": seconds}
     runs.write_json(facts, folder / runs.INSPECTION)
 
 
-def _present(results: Iterable[list[dict]], sources: Sequence[str]) -> Iterator[list[dict]]:
-    """Pass the rows of chunks on; UserError where some are missing since their source is away."""
-    there = [source for source in sources if os.path.exists(source)]  # noqa: PTH110
+def _present(results: Iterable[list[dict]], folder: Path) -> Iterator[list[dict]]:
+    """Pass the rows of chunks on; UserError where a file is missing with all that was beside it."""
     for rows in results:
-        if any(row["error"] for row in rows):
-            for source in there:
-                if not os.path.exists(source):  # noqa: PTH110
-                    raise UserError(f"{source} is away: run the same command again when it is back")
+        for row in rows:
+            place = os.path.dirname(row["path"])  # noqa: PTH120
+            if row["error"] and not os.path.exists(row["path"]) and _is_empty(place):  # noqa: PTH110
+                raise UserError(
+                    f"{place} is away or empty: run the same command again when its images are "
+                    f"back, or remove {folder} to start anew"
+                )
         yield rows
+
+
+def _is_empty(folder: str) -> bool:
+    """Tell whether a folder holds nothing, or cannot be listed."""
+    try:
+        with os.scandir(folder) as entries:
+            return next(entries, None) is None
+    except OSError:
+        return True
 
 
 def chunk_predictor(facts: dict[str, Any], bits: int | None) -> Callable[[Sequence[str]], list]:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +16,7 @@ from nbutils.runs import UserError
 
 NOTICE = "notice"  # column of a SYNTHETIC run
 DECISIONS = ("accept", "review")
+LINE_ENDS = re.compile("[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 
 
 class Method(NamedTuple):
@@ -153,7 +155,8 @@ def _whole_rows(table: Path, columns: list[str], listed: Path) -> int:
 
     Without a whole header, the table begins anew.
     """
-    table.touch()
+    if not table.exists():
+        table.touch()
     header = io.StringIO()
     csv.writer(header, lineterminator="\n").writerow(columns)
     with table.open("rb+") as lines:
@@ -166,7 +169,7 @@ def _whole_rows(table: Path, columns: list[str], listed: Path) -> int:
                 whole, rows = whole + len(line), rows + 1
         if table.stat().st_size > whole:
             print(f"{table} is damaged after row {rows}: it is inspected again from there")
-        lines.truncate(whole)
+            lines.truncate(whole)
     if not whole:
         table.write_text(header.getvalue(), encoding="utf-8")
     return rows
@@ -188,7 +191,11 @@ def _is_row(line: bytes, columns: list[str], path: str) -> bool:
 
 
 def cell(value: Any) -> str:
-    """Return a value as text: one line of valid UTF-8, whatever a file's name holds."""
+    """Return a value as text: one line of valid UTF-8, whatever a file's name holds.
+
+    Two names that differ are two texts.
+    """
     if isinstance(value, float):
         return f"{value:.6g}"
-    return " ".join(str(value).encode("utf-8", "backslashreplace").decode().splitlines())
+    text = str(value).encode("utf-8", "backslashreplace").decode()
+    return LINE_ENDS.sub(lambda end: end[0].encode("unicode_escape").decode(), text)

@@ -38,16 +38,14 @@ def watch(
         facts = resumption.start_or_resume([source], folder, method, watched=True)
         predict = batch.chunk_predictor(facts, method.bits)
         listed = folder / runs.IMAGE_LIST
-        known = _known(listed)
-        missing = list(image_list.read_list(listed, resumption.resume(folder, columns)))
+        known = _known(listed, resumption.resume(folder, columns))
         looks = _looks(disk.expand_user(source).resolve(), known)
-        rows: Iterator[list[dict]] = map(predict, batched(missing, batch.CHUNK))
-        while True:
-            if not missing:
+        yield 0
+        for paths in looks:
+            if not paths:
                 yield 0
+            rows = _predict_new(paths, predict, listed, known)
             yield from batch.append(rows, folder, columns)
-            missing = next(looks)
-            rows = _predict_new(missing, predict, listed, known)
 
 
 def _predict_new(
@@ -62,10 +60,11 @@ def _predict_new(
         yield rows
 
 
-def _known(listed: Path) -> set[str]:
-    """Return the images of a list; cut off a line that was being written."""
-    content = listed.read_bytes()
-    os.truncate(listed, content.rfind(b"\n") + 1)
+def _known(listed: Path, done: int) -> set[str]:
+    """Return the first images of a list, which have rows; the others are looked for again."""
+    with listed.open("rb+") as lines:
+        size = sum(len(lines.readline()) for _ in range(done))
+        lines.truncate(size)
     return set(image_list.read_list(listed, 0))
 
 
