@@ -98,7 +98,7 @@ def run(
         values["DATA_DIR"] = data or known
     if data or (splits_anew and not name):
         source = datasets.find_source(values.get("DATA_DIR"))
-        name = name or _named_after(source.name)
+        name = name or datasets.name_run(source)
     name = name or runs.open_run().name
     folder = runs.create_run(name)
     values = (QUICK if quick else {}) | values | {"RUN": name}
@@ -115,13 +115,6 @@ def _data_of(name: str) -> str:
     return runs.read_json(audit)["data"]["folder"] if audit.exists() else ""
 
 
-def _named_after(data: str) -> str:
-    """Return the name of a run after that of its data; UserError if other things are there."""
-    if data in runs.RESERVED:
-        raise UserError(f"{data} is a folder of outputs/ already: name the run, as in --run mill_2")
-    return data
-
-
 def _typed(parameters: dict[str, Any], declared: Mapping[Path, dict]) -> dict[str, Any]:
     """Return parameters as the types of their defaults; text is read as Python would."""
     defaults = {name: value for own in declared.values() for name, value in own.items()}
@@ -136,6 +129,8 @@ def _as_default(name: str, value: Any, default: Any) -> Any:
     if isinstance(value, str) and not isinstance(default, str):
         with suppress(ValueError, SyntaxError):
             value = ast.literal_eval(value)
+    if isinstance(value, int) and not 0 <= value < 2**32 and isinstance(default, int):
+        raise UserError(f"{name} takes 0 or more, not {value}")
     kinds = (int, float) if isinstance(default, float) else type(default)
     if default is not None and not isinstance(value, kinds):
         kind = type(default).__name__

@@ -26,6 +26,9 @@ SHIPPED = ROOT / "outputs" / "reference" if IN_CHECKOUT else PACKAGE / "_referen
 REFERENCE = "reference"  # name of the run that ships
 CORRECTIONS = "corrections"  # folder below OUTPUTS, for the corrected labels of all models
 CACHE = "cache"  # folder below OUTPUTS, for what can be computed again
+OF_RUN = (  # folders of a run that are no models
+    "images", "notebooks", "figures", "comparison", "robustness", "open_set", "inspection",
+)  # fmt: skip
 RESERVED = (REFERENCE, CORRECTIONS, CACHE)  # no names of runs after their data
 
 SYNTHETIC = "SYNTHETIC.txt"  # labels what comes from drawn images
@@ -103,7 +106,7 @@ def open_run(name: str | Path = "") -> Path:
 
 def create_model(run: Path, name: str) -> Path:
     """Return the folder of a model in a run, made if missing; UserError for no such name."""
-    if Path(name).name != name or name in ("", ".", ".."):
+    if Path(name).name != name or name in ("", ".", "..", *OF_RUN) or "\0" in name:
         raise UserError(f"{name!r} is no name for a model: use one word, such as custom_cnn_1")
     folder = run / name
     with disk_errors(folder):

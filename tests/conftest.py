@@ -64,7 +64,7 @@ def trained(run, split):
     classes = sorted(split["label"].unique())
     training.set_seeds(0)
     model = networks.custom_cnn(len(classes), seed=0, size=32)
-    training.save_model(model, {"classes": classes, "tta_views": 1}, folder)
+    training.save_model(model, {"model": "custom_cnn", "classes": classes, "tta_views": 1}, folder)
     fit_policy(predictor.load_predictor(folder, "keras"), split, folder)
     export.to_litert(predictor.load_predictor(folder, "keras"), folder / runs.LITERT_MODEL)
     return folder

@@ -178,6 +178,21 @@ def test_mcnemar_counts_ties_for_neither_model():
     assert test.p == pytest.approx(2 * 0.5**2)
 
 
+@pytest.mark.parametrize("n_right", [1, 2, 3, 5, 7])
+def test_differences_that_are_equal_have_no_p_value(n_right):
+    index = pd.MultiIndex.from_product([range(5), range(300)], names=["repeat", "row"])
+    difference = pd.Series(np.tile(np.arange(300) < n_right, 5).astype(float), index)
+    assert np.isnan(protocols._resampled_t_test(difference, 1))
+
+
+def test_intervals_of_few_repeats_are_possible_and_never_narrower_than_one_of_them():
+    for correct in (([1] * 10, [1] * 10), ([1] * 6 + [0] * 4, [1] * 9 + [0])):
+        outcomes = outcomes_of("repeated_holdout", model=np.array(correct)).assign(y=0)
+        [row] = protocols.summarize(outcomes).to_dict("records")
+        low, high = metrics.wilson(round(10 * row["accuracy"]), 10)
+        assert 0 <= row["low"] <= low < high <= row["high"] <= 1
+
+
 def test_the_resampled_test_widens_with_the_overlap_of_the_repeats():
     means = np.array([0.1, 0.2, 0.35])
     repeats = np.repeat([0, 1, 2], 20)

@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,9 @@ from PIL import Image
 
 from nbutils import runs
 from nbutils.data import audit, datasets
+from nbutils.data.labels import largest_class
 from nbutils.data.layouts import read_layout
+from nbutils.data.regions import Region
 from nbutils.runs import UserError
 
 # Class folders
@@ -170,6 +173,35 @@ def test_a_mask_of_numbers_has_boxes_and_a_black_one_that_was_compressed_has_non
     layout = read_layout(tmp_path)
     assert boxes(layout)["0.jpg"] == [("crack", 2, 3, 12, 13), ("crack", 30, 20, 40, 30)]
     assert boxes(layout)["1.jpg"] == []
+
+
+def test_what_a_mask_of_numbers_leaves_open_is_no_defect(tmp_path):
+    numbers = np.zeros((40, 60), np.uint8)
+    numbers[3:13, 2:12], numbers[20:30, 30:40], numbers[35:] = 1, 2, 255
+    write(tmp_path, "crack/0.jpg", "crack/1.jpg")
+    (tmp_path / "masks").mkdir()
+    Image.fromarray(numbers).save(tmp_path / "masks/0.png")
+    assert boxes(read_layout(tmp_path))["0.jpg"] == [
+        ("crack", 2, 3, 12, 13),
+        ("crack", 30, 20, 40, 30),
+    ]
+
+
+def test_files_that_windows_numbered_have_their_class_and_number(tmp_path):
+    write(tmp_path, *(f"{label} ({n}).jpg" for label in ("dent", "crack") for n in (1, 2, 10)))
+    table = datasets.index_images(tmp_path)
+    assert set(table["label"]) == {"dent", "crack"}
+    assert sorted(table["number"]) == [1, 1, 2, 2, 10, 10]
+
+
+def test_spellings_of_a_class_are_one_before_areas_are_compared():
+    file = Path("a.json")
+    regions = [
+        Region("scratch", (0, 0, 10, 6), file),
+        Region("Scratch ", (0, 0, 10, 6), file),
+        Region("dent", (0, 0, 10, 10), file),
+    ]
+    assert largest_class(regions) == "scratch"
 
 
 def test_ground_truth_of_one_class_is_not_given_to_another(tmp_path):

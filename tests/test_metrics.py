@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from nbutils import runs
+from nbutils.data.labels import NEU_CLASSES
 from nbutils.evaluation import metrics
 from nbutils.inference.prediction import Prediction, row_columns
 from nbutils.runs import UserError
@@ -113,3 +114,26 @@ def test_most_confused():
     )
     table = metrics.most_confused(counts)
     assert table.to_numpy().tolist() == [["b", "c", 3], ["a", "b", 1]]
+
+
+def test_a_model_that_was_trained_on_images_that_test_now_is_left_out(trained, split, tmp_path):
+    model = tmp_path / "run/custom_cnn"
+    shutil.copytree(trained, model)
+    test = split[split["part"] == "test"]
+    runs.write_csv(test[["path", "label"]], model / runs.PREDICTIONS)
+    assert metrics.leave_out_trained({"cnn": model}, split) == {"cnn": model}
+    runs.write_csv(test[["path", "label"]][1:], model / runs.PREDICTIONS)
+    with pytest.raises(UserError, match="run 02_training for this split"):
+        metrics.leave_out_trained({"cnn": model}, split)
+
+
+def test_a_model_that_ships_was_trained_on_the_first_numbers_of_neu_det(capsys):
+    shipped = {"one": runs.SHIPPED / "mobilenet_v2"}
+    rows = [(label, number) for label in NEU_CLASSES for number in range(1, 301)]
+    table = pd.DataFrame(rows, columns=["label", "number"]).assign(path="x")
+    fixed = table.assign(part=np.where(table["number"] > 240, "test", "train"))
+    assert metrics.leave_out_trained(shipped, fixed) == shipped
+    other = table.assign(part=np.where(table["number"] % 5 == 0, "test", "train"))
+    with pytest.raises(UserError, match="each model was trained on test images"):
+        metrics.leave_out_trained(shipped, other)
+    assert "was trained on 288 of 360 test images" in capsys.readouterr().out

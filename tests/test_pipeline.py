@@ -53,6 +53,18 @@ def test_a_run_is_named_after_its_data(notebooks, tmp_path):
     assert pipeline.run(data=str(data), only="01").parent == runs.OUTPUTS / "mill_2"
 
 
+def test_a_second_folder_of_the_same_name_needs_a_run_of_its_own(notebooks, tmp_path):
+    write(notebooks / "01_write.ipynb", "RUN = ''  # run\nDATA_DIR = ''  # data", "print(RUN)")
+    (runs.OUTPUTS / "images").mkdir()
+    facts = {"data": {"folder": str(tmp_path / "one/images")}}
+    (runs.OUTPUTS / "images" / runs.AUDIT).write_text(json.dumps(facts))
+    for place in ("one", "two"):
+        (tmp_path / place / "images").mkdir(parents=True)
+    pipeline.run(data=str(tmp_path / "one/images"), only="01")
+    with pytest.raises(UserError, match=r"the run images is of .*one/images, not of .*two/images"):
+        pipeline.run(data=str(tmp_path / "two/images"), only="01")
+
+
 def test_without_the_notebook_that_splits_the_last_run_goes_on(notebooks, monkeypatch):
     with pytest.raises(UserError, match="holds no run"):
         pipeline.run(only="02")
@@ -124,6 +136,7 @@ def test_copies_have_no_dead_bars(notebooks):
     [
         ({"parameters": {"SIZES": "7"}}, "has SIZES: choose from COUNT, DATA_DIR, FAIL, RUN"),
         ({"parameters": {"COUNT": "many"}}, "COUNT takes int such as 3, not 'many'"),
+        ({"parameters": {"COUNT": "-1"}}, "COUNT takes 0 or more, not -1"),
         ({"only": "01,07"}, "no notebook 07: choose from 01, 02"),
         ({"only": "01", "parameters": {"FAIL": "0"}}, "no notebook of this run has FAIL"),
         ({"name": "../out"}, "is no name for a run"),

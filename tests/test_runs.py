@@ -96,3 +96,9 @@ def test_the_models_that_ship_are_found_wherever_they_lie(outputs, tmp_path, mon
     monkeypatch.setattr(runs, "SHIPPED", shipped)
     assert runs.find_model("reference/m") == shipped / "m"
     assert runs.list_models() == ["reference/m"]
+
+
+def test_a_model_is_not_named_as_another_folder_of_a_run(tmp_path):
+    for name in ("images", "notebooks", "a\0b"):
+        with pytest.raises(UserError, match="is no name for a model"):
+            runs.create_model(tmp_path, name)

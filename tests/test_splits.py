@@ -96,7 +96,7 @@ def test_default_is_fixed_for_neu_det_alone():
 def test_unknown_kind_and_too_few_images():
     with pytest.raises(UserError, match="fixed, random, blocked, grouped"):
         splits.make_split(numbered(), "stratified", seed=0)
-    with pytest.raises(UserError, match="none in the test part"):
+    with pytest.raises(UserError, match="higher ones: choose another SPLIT"):
         splits.make_split(numbered(per_class=100), "fixed", seed=0)
     with pytest.raises(UserError, match="images"):
         splits.make_split(numbered(per_class=1), "random", seed=0)

@@ -269,6 +269,7 @@ def _read_csv(files: list[Path], index: ImageIndex, report: Report) -> Regions:
         try:
             rows = _table(read_text(file))
             if not rows or not {"path", "label"} <= set(rows[0]):
+                report.ignore(file, "has no columns path and label: name them if it is of images")
                 continue
             paths = _resolve({row["path"] for row in rows if row["path"]}, file, index, report)
             for row in rows:

@@ -27,7 +27,7 @@ class BitDepthError(ValueError):
 
 def check(bits: int | None) -> None:
     """Raise UserError for a bit depth that cameras do not have."""
-    if bits is not None and bits not in BIT_DEPTHS:
+    if bits is not None and (type(bits) is not int or bits not in BIT_DEPTHS):
         known = ", ".join(map(str, BIT_DEPTHS))
         raise UserError(f"bit depth {bits} is none of a camera: choose one of {known}")
 

@@ -88,6 +88,18 @@ def _download() -> Path:
         raise OSError(str(error)) from error
 
 
+def name_run(source: Source) -> str:
+    """Return the name of a run after that of its data; UserError if other things are there."""
+    name, cure = source.name, "name the run, as in --run mill_2"
+    if name in runs.RESERVED:
+        raise UserError(f"{name} is a folder of outputs/ already: {cure}")
+    audit = runs.OUTPUTS / name / runs.AUDIT
+    known = runs.read_json(audit).get("data", {}).get("folder") if audit.exists() else None
+    if known and Path(known).resolve() != source.folder.resolve():
+        raise UserError(f"the run {name} is of {known}, not of {source.folder}: {cure}")
+    return name
+
+
 def index_images(
     folder: str | Path, layout: str = "", normal_class: str = "", bits: int | None = None
 ) -> pd.DataFrame:
@@ -146,7 +158,7 @@ def _numbers(entries: list[layouts.Entry]) -> list[int]:
     numbers = []
     for entry in entries:
         counts[entry.label] += 1
-        digits = re.search(r"(\d{1,9})$", entry.path.stem)
+        digits = re.search(r"(\d{1,9})\)?$", entry.path.stem)
         numbers.append(int(digits[1]) if digits else counts[entry.label])
     return numbers
 

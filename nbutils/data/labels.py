@@ -3,11 +3,12 @@
 import re
 import unicodedata
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from nbutils.data import files
-from nbutils.data.regions import Regions, largest_class
+from nbutils.data.regions import Region, Regions
 from nbutils.runs import UserError
 
 NEU_CLASSES = (
@@ -50,9 +51,30 @@ def normalize(name: str) -> str:
 
 
 def class_of(stem: str) -> str:
-    """Return the class that the name of a file begins with: `crazing` of `crazing_1`."""
-    prefix = re.sub(r"[_\- ]?\d+$", "", stem)
+    """Return the class that the name of a file begins with: `crazing` of `crazing_1`.
+
+    And of `crazing (1)`, as Windows numbers files.
+    """
+    prefix = re.sub(r"[_\- ]?(\d+|\(\d+\))$", "", stem)
     return NEU_CLS_PREFIXES.get(prefix, prefix)
+
+
+def largest_class(regions: Iterable[Region]) -> str:
+    """Return the class of the largest total area; empty if there is none, or two are equal."""
+    areas: Counter[str] = Counter()
+    spellings: dict[str, str] = {}
+    for region in regions:
+        if region.label:
+            name = normalize(region.label)
+            spellings.setdefault(name, region.label)
+            areas[name] += 0
+            if region.edges:
+                left, top, right, bottom = region.edges
+                areas[name] += round((right - left) * (bottom - top))
+    ranks = areas.most_common(2)
+    if not ranks or (len(ranks) == 2 and ranks[0][1] == ranks[1][1]):
+        return ""
+    return spellings[ranks[0][0]]
 
 
 @dataclass(frozen=True)

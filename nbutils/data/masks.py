@@ -14,6 +14,7 @@ FOLDERS = {"masks", "mask", "ground_truth", "gt"}  # hold masks alone
 MIXED_FOLDERS = {"labels", "annotations"}  # hold masks or texts
 SUFFIX = re.compile(r"[_-](mask|gt|label)s?$", re.IGNORECASE)
 LOSSY = (".jpg", ".jpeg")
+VOID = 255  # of a mask of numbers: what was left open
 TOLERANCE = 16  # gray values around the two of a mask that was compressed or smoothed
 TWO_VALUED = 0.95  # share of the pixels that are so near to one of the two
 MIN_PIXELS = 10  # of a component
@@ -91,7 +92,8 @@ def _foreground(file: Path) -> np.ndarray:
     """Read the pixels of a mask that are no background: bool (height, width).
 
     Several values, all up to `TOLERANCE`, are numbers of classes or defects, of which the least is
-    the background; in a lossy file they are black. Raises ImageError if the file is no mask.
+    the background, and `VOID` no class; in a lossy file they are black. Raises ImageError if the
+    file is no mask.
     """
     gray = decode(read_file(file), str(file))
     counts = np.array(Image.fromarray(gray).histogram())
@@ -101,6 +103,8 @@ def _foreground(file: Path) -> np.ndarray:
         return np.full(gray.shape, high > 0)
     if high <= TOLERANCE and len(values) > 2:
         return gray > (high if file.suffix.lower() in LOSSY else low)
+    if high == VOID and len(values) > 3 and values[-2] <= TOLERANCE:
+        return (gray > low) & (gray < VOID)
     levels = np.arange(len(counts))
     is_near = (levels - low <= TOLERANCE) | (high - levels <= TOLERANCE)
     if counts[is_near].sum() < TWO_VALUED * gray.size:

@@ -1,7 +1,6 @@
 """Regions of images: what annotations say, fitted to the images, and what could not be used."""
 
 import math
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,21 +62,6 @@ def list_files(paths: list[str]) -> str:
     """Name the first of some files."""
     names = ", ".join(Path(path).name for path in paths[:EXAMPLES])
     return names + (f" and {len(paths) - EXAMPLES} more" if len(paths) > EXAMPLES else "")
-
-
-def largest_class(regions: Iterable[Region]) -> str:
-    """Return the class of the largest total area; empty if there is none, or two are equal."""
-    areas: Counter[str] = Counter()
-    for region in regions:
-        if region.label:
-            areas[region.label] += 0
-            if region.edges:
-                left, top, right, bottom = region.edges
-                areas[region.label] += round((right - left) * (bottom - top))
-    ranks = areas.most_common(2)
-    if not ranks or (len(ranks) == 2 and ranks[0][1] == ranks[1][1]):
-        return ""
-    return ranks[0][0]
 
 
 def clip_to_images(regions: Regions, report: Report) -> Regions:

@@ -24,10 +24,15 @@ MIN_IMAGES = 5  # of a class, for `grouped`
 
 
 def default_kind(table: pd.DataFrame) -> str:
-    """Return `fixed` for NEU-DET's classes and numbers, `grouped` for other images."""
+    """Return `fixed` for NEU-DET, `grouped` for other images."""
+    return "fixed" if is_neu_det(table) else "grouped"
+
+
+def is_neu_det(table: pd.DataFrame) -> bool:
+    """Tell whether images have the classes of NEU-DET, and numbers as theirs."""
     numbers = table.groupby("label")["number"]
     in_both = (numbers.min() <= FIXED_LAST_TRAIN) & (numbers.max() > FIXED_LAST_TRAIN)
-    return "fixed" if set(table["label"]) == set(NEU_CLASSES) and in_both.all() else "grouped"
+    return set(table["label"]) == set(NEU_CLASSES) and bool(in_both.all())
 
 
 def find_groups(
@@ -102,6 +107,11 @@ def make_split(
         return pd.Series(part, table.index, name="part")
     if kind == "fixed":
         is_test = table["number"] > FIXED_LAST_TRAIN
+        if is_test.all() or not is_test.any():
+            raise UserError(
+                f"SPLIT 'fixed' needs files with numbers up to {FIXED_LAST_TRAIN} and others with "
+                "higher ones: choose another SPLIT"
+            )
         test = (is_test & ~table["sha256"].isin(table.loc[~is_test, "sha256"])).to_numpy()
         groups = _join(_numbered_blocks(table), pd.Series(groups))
     else:
@@ -251,7 +261,7 @@ def _draw(table: pd.DataFrame, groups: np.ndarray, share: float, seed: int) -> n
     except ValueError as error:
         raise UserError(
             f"{len(table)} images are too few to set a share of {share} aside ({error}): "
-            "add images, or raise the share"
+            "add images, or choose another SPLIT"
         ) from error
     return drawn
 

@@ -105,6 +105,9 @@ def cnn_candidate(table: pd.DataFrame, folder: Path, models: list[Path]) -> Cand
     for model in models:
         if set(metrics.read_predictions(model)["path"]) != tested:
             raise UserError(f"{model} was tested on other images: train it on the same split")
+        network = runs.read_json(model / runs.MODEL_CARD).get("model")
+        if network != networks.CUSTOM_CNN:
+            raise UserError(f"{model} is a {network}: name a {networks.CUSTOM_CNN}")
 
     def predict(fold: Fold) -> np.ndarray:
         if fold.protocol == protocols.FIXED and fold.repeat < len(models):
@@ -182,7 +185,8 @@ def summarize(accuracy: pd.DataFrame, costs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _pretrained(name: str, classes: int) -> keras.Model:
-    return networks.pretrained(name, classes, 0, networks.input_size(name), ALPHA)
+    size = networks.input_size(name)
+    return networks.pretrained(name, classes, 0, size, ALPHA, substitute=False)
 
 
 def _train(rows: pd.DataFrame, folder: Path, seed: int) -> Predictor:

@@ -41,7 +41,8 @@ def evaluate(predictor: Predictor, rows: pd.DataFrame) -> dict:
     sides = zip(outputs.cells, rows["height"], rows["width"], strict=True)
     decoder = replace(predictor.decoder, threshold=LEAST)
     found = [decoder.defects_in(values, shape) for values, *shape in sides]
-    precision = average_precision(match(found, rows["boxes"]), rows["boxes"])
+    boxes = [[box for box in each if box[0] in classes] for each in rows["boxes"]]
+    precision = average_precision(match(found, boxes), boxes)
     maps = np.stack([decoder.split(values)[0] for values in outputs.cells])
     y = rows["label"].map(classes.index).to_numpy()
     of_true = maps[np.arange(len(maps)), :, :, y]

@@ -1,6 +1,6 @@
 """Measure predictions against true classes: accuracy, F1, calibration, with intervals."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +9,7 @@ from scipy.stats import binomtest
 from sklearn.metrics import balanced_accuracy_score, confusion_matrix, f1_score
 
 from nbutils import runs
+from nbutils.artefacts import read_card
 from nbutils.data import splits
 from nbutils.inference.prediction import Prediction
 from nbutils.runs import UserError
@@ -45,6 +46,32 @@ def read_tested(model: Path) -> pd.DataFrame:
             f"run {runs.WRITTEN_BY[runs.PREDICTIONS]} again"
         )
     return tested
+
+
+def leave_out_trained(models: Mapping[str, Path], split: pd.DataFrame) -> dict[str, Path]:
+    """Return the models that were not trained on images that test now; print why others are not.
+
+    A model of a run was trained on the images of its classes that it was not tested on. Those that
+    ship were trained on the numbers of NEU-DET that `fixed` trains on. Raises UserError if none
+    remains.
+    """
+    test = split[split["part"] == "test"]
+    fit = {}
+    for name, model in models.items():
+        of_classes = test[test["label"].isin(read_card(model)["classes"])]
+        if runs.ships(model):
+            seen = splits.is_neu_det(split) & (of_classes["number"] <= splits.FIXED_LAST_TRAIN)
+        elif (model / runs.PREDICTIONS).exists():
+            seen = ~of_classes["path"].isin(read_predictions(model)["path"])
+        else:
+            seen = pd.Series(False, of_classes.index)
+        if seen.any():
+            print(f"{name} is left out: it was trained on {seen.sum()} of {len(test)} test images")
+        else:
+            fit[name] = model
+    if not fit:
+        raise UserError("each model was trained on test images: run 02_training for this split")
+    return fit
 
 
 def summarize(table: pd.DataFrame) -> dict:

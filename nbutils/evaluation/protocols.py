@@ -15,6 +15,7 @@ from nbutils.runs import UserError
 N_FOLDS = 5  # of the blocked cross-validation
 FIXED, BLOCKED, HOLDOUT, CURVE = "fixed", "blocked", "repeated_holdout", "learning_curve"
 MIN_TRAIN = 2  # training images of a class, since the penalty of the SVM is chosen within them
+EQUAL = 1e-12  # range of differences that are equal but for rounding
 SINGLE_TEST = (FIXED, BLOCKED)  # protocols that test each image once, whatever their repeats
 Candidate = Callable[["Fold"], np.ndarray]  # class numbers that it predicts for the test images
 
@@ -121,8 +122,9 @@ def summarize(per_image: pd.DataFrame) -> pd.DataFrame:
     """Summarise what `run` returns by protocol, training images a class, and model.
 
     Columns are these, repeats, accuracy (mean of the repeats), sd (of the repeats), low and high:
-    the 95 % interval, Wilson's where each image is tested once, else Student's over the repeats;
-    these share images, so it is narrower than that for new steel. And balanced_accuracy: the mean
+    the 95 % interval, Wilson's where each image is tested once, else Student's over the repeats,
+    and at least Wilson's of one of them; they share images, so it is narrower than that for new
+    steel. And balanced_accuracy: the mean
     recall of the classes, each over all repeats.
     """
     keys = ["protocol", "n_per_class", "model"]
@@ -194,12 +196,13 @@ def _accuracy(protocol: str, rows: pd.DataFrame) -> dict:
     accuracies = rows.groupby("repeat")["correct"].mean()
     mean, count = accuracies.mean(), len(accuracies)
     deviation = accuracies.std() if count > 1 else np.nan
-    if protocol in SINGLE_TEST or count == 1:
-        repeats = rows["repeat"].nunique() if protocol == FIXED else 1
-        low, high = wilson(round(rows["correct"].sum() / repeats), len(rows) // repeats)
-    else:
+    repeats = 1 if protocol in SINGLE_TEST and protocol != FIXED else count
+    low, high = wilson(round(rows["correct"].sum() / repeats), len(rows) // repeats)
+    if protocol in SINGLE_TEST:
+        mean = rows["correct"].mean()  # of folds that differ in size
+    elif count > 1:
         reach = stats.t.ppf((1 + CONFIDENCE) / 2, count - 1) * deviation / np.sqrt(count)
-        low, high = mean - reach, min(mean + reach, 1.0)
+        low, high = max(min(low, mean - reach), 0.0), min(max(high, mean + reach), 1.0)
     return {
         "repeats": count,
         "accuracy": mean,
@@ -222,7 +225,7 @@ def _resampled_t_test(difference: pd.Series, test_by_train: float) -> float:
     """Return the p-value of differences (index repeat); NaN where they do not vary."""
     means = difference.groupby("repeat").mean()
     count = len(means)
-    variance = means.var() * (1 / count + test_by_train)
-    if count < 2 or not variance:
+    if count < 2 or np.ptp(means) < EQUAL:
         return np.nan
+    variance = means.var() * (1 / count + test_by_train)
     return float(2 * stats.t.sf(abs(means.mean()) / np.sqrt(variance), count - 1))

@@ -159,9 +159,11 @@ def drift_detection_rates(
     """Count how often drift is reported in batches of images, as they are and corrupted.
 
     Images, uint8 (height, width), took no part in the fit of the reference. Of each kind,
-    `n_batches` are drawn, of `BATCH_SIZE` images (or as many as there are). One row a kind: family,
-    severity, detection_rate (share of batches), statistic (median).
+    `n_batches` are drawn, of `BATCH_SIZE` images, or half of those that there are, but as many as
+    the test needs. One row a kind: family, severity, detection_rate (share of batches), statistic
+    (median).
     """
+    size = min(BATCH_SIZE, max(len(grays) // 2, drift.MIN_IMAGES), len(grays))
     rng = np.random.default_rng(seed)
     kinds = [(UNCHANGED, 0), *product(DRIFT_FAMILIES, DRIFT_SEVERITIES)]
     rows = []
@@ -170,7 +172,6 @@ def drift_detection_rates(
             corruptions.corrupt(gray, family, severity, rng) if severity else gray for gray in grays
         ]
         table = descriptor_table(predictor, reference, images)
-        size = min(BATCH_SIZE, len(table))
         draws = [rng.choice(len(table), size, replace=False) for _ in range(n_batches)]
         results = [drift.test_batch([table.iloc[draw]], reference) for draw in draws]
         rate = np.mean([bool(result.drifted) for result in results])

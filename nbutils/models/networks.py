@@ -135,6 +135,7 @@ def pretrained(
     alpha: float,
     flat_field: bool = False,
     weights: str | None = "imagenet",
+    substitute: bool = True,
 ) -> keras.Model:
     """Build a backbone with ImageNet weights and a new head.
 
@@ -147,8 +148,10 @@ def pretrained(
     classes
         How many there are.
     flat_field
-        Whether the three channels are those of `FlatField`; else they are equal. Where the ImageNet
-        weights of the network that ships are not to be had, its own are taken, and its channels.
+        Whether the three channels are those of `FlatField`; else they are equal.
+    substitute
+        Whether the weights and channels of the network that ships may stand in for ImageNet weights
+        of it that are not to be had: they have learned from NEU-DET.
     seed
         Of augmentation, dropout and the head.
     size
@@ -162,7 +165,7 @@ def pretrained(
     """
     image = keras.Input((size, size, 1), name="image")
     gray = RandomSymmetry(seed=seed, name="augmentation")(image)
-    maps = _feature_maps(name, gray, alpha, flat_field, weights)
+    maps = _feature_maps(name, gray, alpha, flat_field, weights, substitute)
     pooled = [layers.GlobalAveragePooling2D(name="pool")(maps)]
     for layer in pyramid(keras.Model(image, maps)):
         if side(layer) > maps.shape[1]:
@@ -177,12 +180,14 @@ def pretrained(
     return model
 
 
-def _feature_maps(name: str, gray, alpha: float, flat_field: bool, weights: str | None):
+def _feature_maps(
+    name: str, gray, alpha: float, flat_field: bool, weights: str | None, substitute: bool
+):
     """Apply a backbone to gray images: its last feature maps."""
     try:
         return backbones.apply_backbone(name, three_channels(gray, flat_field), alpha, weights)
     except backbones.MissingWeights as error:
-        if not backbones.ships(name, alpha):
+        if not substitute or not backbones.ships(name, alpha):
             raise
         print(f"{error}; so the backbone of the model that ships is taken, with its FLAT_FIELD")
         return backbones.apply_shipped(three_channels(gray, flat_field=True))

@@ -1,6 +1,7 @@
 """Train a model so that an interruption costs one epoch at most, and a map trained after it."""
 
 import hashlib
+import math
 import platform
 import shutil
 from contextlib import ExitStack
@@ -52,17 +53,17 @@ FINE_TUNING = {
 STATE = "training"  # folder of all that is kept until the training is over
 MAX_GRADIENT_NORM = 1.0  # of a step that starts from trained weights
 RULES = {  # setting -> what it has to be, in code and in words
-    "epochs": (lambda value: isinstance(value, int) and value >= 0, "give a whole number"),
-    "batch_size": (lambda value: isinstance(value, int) and value > 0, "give 1 or more images"),
-    "patience": (lambda value: isinstance(value, int) and value > 0, "give 1 or more epochs"),
-    "tta_views": (lambda value: value in TTA_VIEWS, "give 1, 4 or 8"),
+    "epochs": (lambda value: _is_whole(value) and value >= 0, "give a whole number"),
+    "batch_size": (lambda value: _is_whole(value) and value > 0, "give 1 or more images"),
+    "patience": (lambda value: _is_whole(value) and value > 0, "give 1 or more epochs"),
+    "tta_views": (lambda value: _is_whole(value) and value in TTA_VIEWS, "give 1, 4 or 8"),
     "learning_rate": (lambda value: _is_number(value) and value > 0, "give a number over 0"),
     "weight_decay": (lambda value: _is_number(value) and value >= 0, "give 0 or more"),
     "corruption": (lambda value: _is_number(value) and 0 <= value <= 1, "give 0 to 1"),
     "map_weight": (lambda value: _is_number(value) and value >= 0, "give 0 or more"),
     "outliers": (lambda value: _is_number(value) and 0 <= value < 1, "give 0 to below 1"),
     "mosaics": (lambda value: _is_number(value) and 0 <= value <= 1, "give 0 to 1"),
-    "head_epochs": (lambda value: isinstance(value, int) and value >= 0, "give a whole number"),
+    "head_epochs": (lambda value: _is_whole(value) and value >= 0, "give a whole number"),
     "freeze_batch_norm": (lambda value: isinstance(value, bool), "give True or False"),
 }
 
@@ -93,8 +94,12 @@ def _head_epochs(n_images: int, batch_size: int) -> int:
     return min(max(epochs, least), most)
 
 
+def _is_whole(value) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
 def _is_number(value) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return _is_whole(value) or (isinstance(value, float) and math.isfinite(value))
 
 
 def set_seeds(seed: int) -> None:
