@@ -41,8 +41,8 @@ class Outputs(NamedTuple):
 class Predictor:
     """A network with its class names, and the policy that decides which predictions are reviewed.
 
-    Test-time augmentation: with 8 views, the probabilities of an image are the means over its turns
-    and mirrorings.
+    Test-time augmentation: with 4 views, the probabilities of an image are the means over its turns,
+    with 8 also over those of its mirror image.
     """
 
     network: Network
