@@ -41,7 +41,7 @@ class Outputs(NamedTuple):
 class Predictor:
     """A network with its class names, and the policy that decides which predictions are reviewed.
 
-    Test-time augmentation: with 4 views, the probabilities of an image are the means over its turns,
+    Test-time augmentation: with 4 views, probabilities of an image are the means over its turns,
     with 8 also over those of its mirror image.
     """
 
