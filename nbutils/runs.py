@@ -26,9 +26,7 @@ SHIPPED = ROOT / "outputs" / "reference" if IN_CHECKOUT else PACKAGE / "_referen
 REFERENCE = "reference"  # name of the run that ships
 CORRECTIONS = "corrections"  # folder below OUTPUTS, for the corrected labels of all models
 CACHE = "cache"  # folder below OUTPUTS, for what can be computed again
-OF_RUN = (  # folders of a run that are no models
-    "images", "notebooks", "figures", "comparison", "robustness", "open_set", "inspection",
-)  # fmt: skip
+OF_RUN = {"images", "notebooks", "figures", "comparison", "robustness", "open_set", "inspection"}
 RESERVED = (REFERENCE, CORRECTIONS, CACHE)  # no names of runs after their data
 
 SYNTHETIC = "SYNTHETIC.txt"  # labels what comes from drawn images
@@ -106,7 +104,7 @@ def open_run(name: str | Path = "") -> Path:
 
 def create_model(run: Path, name: str) -> Path:
     """Return the folder of a model in a run, made if missing; UserError for no such name."""
-    if Path(name).name != name or name in ("", ".", "..", *OF_RUN) or "\0" in name:
+    if Path(name).name != name or name in {"", ".."} | OF_RUN or "\0" in name:
         raise UserError(f"{name!r} is no name for a model: use one word, such as custom_cnn_1")
     folder = run / name
     with disk_errors(folder):
@@ -195,8 +193,7 @@ def find_models(names: str, run: Path, labels: Iterable[str]) -> dict[str, Path]
 
 def first_names(names: Sequence[str]) -> str:
     """Join the first five names of a list for a sentence, and count the others."""
-    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    return ", ".join(names[:5]) + more
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def parse_list(text: str) -> list[str]:
