@@ -116,6 +116,21 @@ def test_a_protocol_without_test_images_is_an_error(numbered):
         list(protocols.fixed(numbered.assign(part="train")))
 
 
+@pytest.mark.parametrize("text", ["2,x", "5,-3", "1,5", "2.5"])
+def test_sizes_that_cannot_be_are_refused(text):
+    with pytest.raises(UserError, match=f"TRAIN_SIZES '{text}': give numbers of images"):
+        protocols.parse_sizes(text)
+    assert protocols.parse_sizes("5, 10") == [5, 10]
+
+
+def test_protocols_without_folds_are_left_out(numbered, capsys):
+    plans = {"fixed": protocols.fixed(numbered, 1), "none": iter(())}
+    assert list(protocols.make_folds(plans)) == ["fixed"]
+    assert "'none' has nothing to draw" in capsys.readouterr().out
+    with pytest.raises(UserError, match="no protocol is left"):
+        protocols.make_folds({"none": iter(())})
+
+
 def test_accuracies_are_means_over_the_repeats(numbered):
     outcomes = per_image(list(protocols.repeated_holdout(numbered, 3, seed=0)))
     assert list(outcomes)[-4:] == ["model", "row", "y", "correct"]

@@ -10,7 +10,7 @@ from scipy import stats
 
 from nbutils.data.splits import groups_of
 from nbutils.evaluation.metrics import CONFIDENCE, wilson
-from nbutils.runs import UserError
+from nbutils.runs import UserError, parse_list
 
 N_FOLDS = 5  # of the blocked cross-validation
 FIXED, BLOCKED, HOLDOUT, CURVE = "fixed", "blocked", "repeated_holdout", "learning_curve"
@@ -77,14 +77,29 @@ def learning_curve(
 
 
 def make_folds(protocols: dict[str, Iterator[Fold]]) -> dict[str, list[Fold]]:
-    """Make the folds of protocols; one that has too few images is left out with a sentence."""
+    """Make the folds of protocols; one that has none, or too few images, is left out and named."""
     folds = {}
     for protocol, iterator in protocols.items():
         try:
-            folds[protocol] = list(iterator)
+            if listed := list(iterator):
+                folds[protocol] = listed
+            else:
+                print(f"protocol {protocol!r} has nothing to draw and is left out")
         except UserError as error:
             print(error)
+    if not folds:
+        raise UserError("no protocol is left: add images, or raise N_REPEATS and N_DRAWS")
     return folds
+
+
+def parse_sizes(text: str) -> list[int]:
+    """Return the training images of each class that `TRAIN_SIZES` names."""
+    words = parse_list(text)
+    if not all(word.isdecimal() and int(word) >= MIN_TRAIN for word in words):
+        raise UserError(
+            f"TRAIN_SIZES {text!r}: give numbers of images, {MIN_TRAIN} at least, comma between"
+        )
+    return [int(word) for word in words]
 
 
 def run(
