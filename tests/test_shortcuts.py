@@ -1,5 +1,7 @@
 """Shortcuts: what tells a class without the surface."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,6 +10,7 @@ from scipy.ndimage import gaussian_filter
 
 from nbutils.data import datasets, shortcuts
 from nbutils.data.images import pixel_hash
+from nbutils.runs import UserError
 
 
 def write_images(
@@ -70,6 +73,9 @@ def test_nothing_is_found_in_copies_that_are_encoded_alike(tmp_path, settings):
     assert {gray.shape for gray in datasets.read_originals(copies)} == {
         (copies["height"][0], copies["width"][0])
     }
+    with pytest.raises(UserError, match="holds copies already"):
+        shortcuts.reencode(copies, tmp_path / "copies")
+    assert all(Path(path).exists() for path in copies["path"])
     for _, left, top, right, bottom in copies["boxes"].explode():
         assert (left, top, bottom) == (0, 0, 32)
         assert abs(right - copies["width"][0] / 2) <= 1

@@ -14,6 +14,7 @@ from sklearn.tree import DecisionTreeClassifier
 from nbutils import runs
 from nbutils.data.datasets import read_original
 from nbutils.data.images import FORMATS, decode, pixel_hash, read_file
+from nbutils.runs import UserError
 
 FILE_FEATURES = {
     "width": "pixels wide",
@@ -96,8 +97,11 @@ def reencode(table: pd.DataFrame, folder: Path) -> pd.DataFrame:
 
     Returns
     -------
-    The table with path, width, height, boxes and sha256 of the copies.
+    The table with path, width, height, boxes and sha256 of the copies. Raises UserError if the
+    images are copies themselves.
     """
+    if any(Path(path).is_relative_to(folder) for path in table["path"]):
+        raise UserError(f"{folder} holds copies already: name the folder of the originals")
     by_class = file_features(table).groupby(table["label"])
     width, height = (int(by_class[side].median().min()) for side in ("width", "height"))
     quality = _quality(by_class["quantization"].median().max())
