@@ -1,6 +1,7 @@
 """The demo's panel: add images, see what a model predicts of them, and confirm or correct it."""
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from threading import RLock
 from typing import IO
@@ -58,8 +59,8 @@ class Panel:
         self.bridge = Bridge(self._arrived, self.press, self._bridged)
         self._connect()
         self._use_model(name)
-        say_error = lambda text: self._say(text, "error")  # noqa: E731
-        self.worker = Worker(self._advance, self._draw, self._finish, say_error)
+        fail = partial(self._say, kind="error")
+        self.worker = Worker(self._advance, self._draw, self._finish, fail)
         if suspects:
             files = intake.list_suspects(suspects)
             self.add(lambda _: files)
