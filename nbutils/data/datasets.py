@@ -90,7 +90,7 @@ def _download() -> Path:
 
 def name_run(source: Source) -> str:
     """Return the name of a run after that of its data; UserError if other things are there."""
-    name, cure = source.name, "name the run, as in --run mill_2"
+    name, cure = source.name, "name the run otherwise, by RUN or --run"
     if name in runs.RESERVED:
         raise UserError(f"{name} is a folder of outputs/ already: {cure}")
     audit = runs.OUTPUTS / name / runs.AUDIT
