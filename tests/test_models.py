@@ -216,6 +216,7 @@ def test_a_map_after_the_class_takes_longer_with_boxes(name, chosen, epochs):
         ("tta_views", 4.0),
         ("patience", True),
         ("learning_rate", float("inf")),
+        ("learning_rate", 100),
         ("learning_rate", -1),
         ("corruption", 2),
     ],

@@ -57,7 +57,7 @@ RULES = {  # setting -> what it has to be, in code and in words
     "batch_size": (lambda value: _is_whole(value) and value > 0, "give 1 or more images"),
     "patience": (lambda value: _is_whole(value) and value > 0, "give 1 or more epochs"),
     "tta_views": (lambda value: _is_whole(value) and value in TTA_VIEWS, "give 1, 4 or 8"),
-    "learning_rate": (lambda value: _is_number(value) and value > 0, "give a number over 0"),
+    "learning_rate": (lambda value: _is_number(value) and 0 < value <= 1, "give 0 to 1, not 0"),
     "weight_decay": (lambda value: _is_number(value) and value >= 0, "give 0 or more"),
     "corruption": (lambda value: _is_number(value) and 0 <= value <= 1, "give 0 to 1"),
     "map_weight": (lambda value: _is_number(value) and value >= 0, "give 0 or more"),
