@@ -165,6 +165,8 @@ def test_an_empty_file_is_none_of_corrections(file):
 def test_missing_corrections_name_the_notebook(outputs, split):
     with pytest.raises(UserError, match="correct a label in 05_upload_demo"):
         corrections.add_to_split(split, outputs / "none.csv")
+    with pytest.raises(UserError, match="REENCODE has copied"):
+        corrections.add_to_split(split, outputs / "none.csv", reencoded=True)
 
 
 def test_boxes_go_with_the_label_of_their_image(file, split):

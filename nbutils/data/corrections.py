@@ -95,7 +95,9 @@ def read(file: Path) -> pd.DataFrame:
     return table[table["corrected"] != ""].reset_index(drop=True)
 
 
-def add_to_split(split: pd.DataFrame, file: Path, normal: Sequence[str] = ()) -> pd.DataFrame:
+def add_to_split(
+    split: pd.DataFrame, file: Path, normal: Sequence[str] = (), reencoded: bool = False
+) -> pd.DataFrame:
     """Add corrected images to the training part of a split.
 
     An image whose pixels are in the training or validation part already takes the corrected label
@@ -111,7 +113,12 @@ def add_to_split(split: pd.DataFrame, file: Path, normal: Sequence[str] = ()) ->
     normal
         Classes that mean "no defect": images that are corrected to one lose their boxes. Boxes of
         other corrected images take the new label.
+    reencoded
+        Whether the split is of copies with other pixels, in which a test image is not known by
+        those of its file: UserError then.
     """
+    if reencoded:
+        raise UserError("corrections do not fit images that REENCODE has copied: leave one out")
     table, classes = read(file), set(split["label"])
     is_void = table["corrected"].isin({NONE, NO_DEFECT} - classes)
     kept_out = (split["part"] != "test") & split["sha256"].isin(table["sha256"][is_void])
