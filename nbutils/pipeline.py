@@ -130,7 +130,7 @@ def _as_default(name: str, value: Any, default: Any) -> Any:
         with suppress(ValueError, SyntaxError):
             value = ast.literal_eval(value)
     if isinstance(value, int) and not 0 <= value < 2**32 and isinstance(default, int):
-        raise UserError(f"{name} takes 0 or more, not {value}")
+        raise UserError(f"{name} takes 0 to {2**32 - 1}, not {value}")
     kinds = (int, float) if isinstance(default, float) else type(default)
     if default is not None and not isinstance(value, kinds):
         kind = type(default).__name__

@@ -136,7 +136,7 @@ def test_copies_have_no_dead_bars(notebooks):
     [
         ({"parameters": {"SIZES": "7"}}, "has SIZES: choose from COUNT, DATA_DIR, FAIL, RUN"),
         ({"parameters": {"COUNT": "many"}}, "COUNT takes int such as 3, not 'many'"),
-        ({"parameters": {"COUNT": "-1"}}, "COUNT takes 0 or more, not -1"),
+        ({"parameters": {"COUNT": "-1"}}, "COUNT takes 0 to 4294967295, not -1"),
         ({"only": "01,07"}, "no notebook 07: choose from 01, 02"),
         ({"only": "01", "parameters": {"FAIL": "0"}}, "no notebook of this run has FAIL"),
         ({"name": "../out"}, "is no name for a run"),
