@@ -17,9 +17,9 @@ import numpy as np
 
 from nbutils.data import synthetic
 from nbutils.inference import export
-from nbutils.inference.litert import LiteRTNetwork
 from nbutils.inference.predictor import DEFAULT_MODEL, Predictor, load_predictor
 from nbutils.models import defect_head
+from nbutils.models.litert import LiteRTNetwork, write_litert
 
 N_SINGLE, BATCH = 30, 64  # images, one by one and at once, in a round
 
@@ -28,7 +28,7 @@ def without_map(predictor: Predictor, keras: Predictor) -> Predictor:
     """Return a predictor of the same network without its head for the cells."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "classifier.tflite"
-        export.write_litert(export.in_one_row(defect_head.classifier(keras.model)), file)
+        write_litert(export.in_one_row(defect_head.classifier(keras.model)), file)
         network = LiteRTNetwork(file)
         list(network.map([np.zeros((2, keras.size, keras.size, 1))] * 8))  # reads the file
     return replace(predictor, network=network.map, decoder=None)

@@ -19,8 +19,7 @@ from sklearn.model_selection import StratifiedKFold, train_test_split
 
 from nbutils.data import corruptions, datasets, splits
 from nbutils.evaluation import comparison, metrics, protocols
-from nbutils.inference import features
-from nbutils.models import linear_probe, networks
+from nbutils.models import features, linear_probe, networks
 
 SIZES, N_DRAWS, N_FOLDS = (5, 10), 20, 5
 HELD_OUT = 0.15  # share of the images of a fold that a temperature is fitted on

@@ -11,9 +11,8 @@ from scipy import stats
 from nbutils import runs
 from nbutils.data import datasets
 from nbutils.evaluation import comparison, latency, metrics, protocols
-from nbutils.inference import features
 from nbutils.inference.predictor import load_predictor
-from nbutils.models import lbp_svm, networks, training
+from nbutils.models import features, lbp_svm, networks, training
 from nbutils.runs import UserError
 from nbutils.runtime import keras
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from nbutils import runs
-from nbutils.inference import export, litert
 from nbutils.inference.predictor import load_predictor
+from nbutils.models import litert
 from nbutils.runs import UserError
 from nbutils.runtime import suppress_stderr
 
@@ -19,7 +19,7 @@ def plain(trained, tmp_path_factory):
     """The trained network without its embedding: the Keras model, and its file for LiteRT."""
     model = load_predictor(trained, "keras").model
     file = tmp_path_factory.mktemp("plain") / runs.LITERT_MODEL
-    export.write_litert(model, file)
+    litert.write_litert(model, file)
     return model, file
 
 

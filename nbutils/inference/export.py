@@ -10,13 +10,12 @@ import numpy as np
 import pandas as pd
 
 from nbutils import disk, runs
-from nbutils.artefacts import digested
 from nbutils.data import datasets, splits
-from nbutils.inference.litert import LiteRTNetwork
 from nbutils.inference.predictor import BACKENDS, Predictor, load_predictor
 from nbutils.models import defect_head, networks
 from nbutils.models.layers import PowerNormalization
-from nbutils.runtime import keras, tf
+from nbutils.models.litert import LiteRTNetwork, write_litert
+from nbutils.runtime import keras
 from nbutils.uncertainty.calibration import calibration_metrics
 
 layers, ops = keras.layers, keras.ops
@@ -45,30 +44,6 @@ def to_litert(predictor: Predictor, file: Path) -> Predictor:
     """Write a Keras predictor's network to a `.tflite` file; return the predictor that runs it."""
     write_litert(in_one_row(predictor.model), file)
     return replace(predictor, network=LiteRTNetwork(file).map)
-
-
-def write_litert(model: keras.Model, file: Path) -> None:
-    """Write a model of one input and one output as a `.tflite` file in float32.
-
-    The converter is given the traced function: Keras' own export would trace it three times, which
-    takes more than twice as long. `LiteRTNetwork` knows damage by the SHA-256 that is kept.
-    """
-    [image] = model.inputs
-    signature = tf.TensorSpec(image.shape, tf.float32, name="image")
-    traced = tf.function(lambda image: model(image, training=False), input_signature=[signature])
-    holder = tf.Module()
-    holder.weights = [weight.value for weight in model.weights]
-    function = traced.get_concrete_function()
-    logger = tf.get_logger()
-    level = logger.level
-    logger.setLevel("ERROR")
-    try:
-        converter = tf.lite.TFLiteConverter.from_concrete_functions([function], holder)
-        content = converter.convert()
-    finally:
-        logger.setLevel(level)
-    with digested(file), runs.atomic_write(file) as tmp:
-        tmp.write_bytes(content)
 
 
 def export(model: Path) -> pd.DataFrame:

@@ -257,7 +257,7 @@ def find_backend(model: Path, backend: str | None = None) -> str:
 
 
 def _load_litert(file: Path, classes: Sequence[str], **facts: Any) -> Predictor:
-    from nbutils.inference.litert import LiteRTNetwork
+    from nbutils.models.litert import LiteRTNetwork
 
     network, policy, decoder = LiteRTNetwork(file), facts["policy"], facts["decoder"]
     known = len(classes) + (decoder.values if decoder else 0)

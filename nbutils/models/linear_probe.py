@@ -62,7 +62,7 @@ def fit(features: np.ndarray, y: np.ndarray, corrupted: np.ndarray | None = None
     Parameters
     ----------
     features
-        As `inference.features.extract` returns them: (images, views, channels).
+        As `features.extract` returns them: (images, views, channels).
     y
         Class numbers (int), one an image.
     corrupted

@@ -9,8 +9,7 @@ from tqdm.auto import tqdm
 
 from nbutils import runs
 from nbutils.data.images import symmetries
-from nbutils.inference.export import write_litert
-from nbutils.inference.litert import LiteRTNetwork
+from nbutils.models.litert import LiteRTNetwork, write_litert
 from nbutils.runs import UserError
 from nbutils.runtime import keras
 

@@ -1,18 +1,48 @@
-"""Networks in LiteRT's format, run by a small runtime several times faster than by Keras."""
+"""Networks in LiteRT's format, which a small runtime runs several times faster than Keras."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Lock, local
+from typing import TYPE_CHECKING
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
 from nbutils import runs
-from nbutils.artefacts import is_changed
+from nbutils.artefacts import digested, is_changed
 from nbutils.runs import UserError
 from nbutils.runtime import suppress_stderr, usable_cores
+
+if TYPE_CHECKING:
+    import keras
+
+
+def write_litert(model: "keras.Model", file: Path) -> None:
+    """Write a model of one input and one output as a `.tflite` file in float32.
+
+    The converter is given the traced function: Keras' own export would trace it three times, which
+    takes more than twice as long. `LiteRTNetwork` knows damage by the SHA-256 that is kept.
+    """
+    from nbutils.runtime import tf  # running a file needs no TensorFlow
+
+    [image] = model.inputs
+    signature = tf.TensorSpec(image.shape, tf.float32, name="image")
+    traced = tf.function(lambda image: model(image, training=False), input_signature=[signature])
+    holder = tf.Module()
+    holder.weights = [weight.value for weight in model.weights]
+    function = traced.get_concrete_function()
+    logger = tf.get_logger()
+    level = logger.level
+    logger.setLevel("ERROR")
+    try:
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([function], holder)
+        content = converter.convert()
+    finally:
+        logger.setLevel(level)
+    with digested(file), runs.atomic_write(file) as tmp:
+        tmp.write_bytes(content)
 
 
 class LiteRTNetwork:
