@@ -192,6 +192,110 @@ def test_boxes_of_one_generic_class_take_that_of_their_image(tmp_path):
     assert "all boxes are called 'defect'" in layout.notes[0]
 
 
+def test_boxes_of_classes_that_no_image_has_take_that_of_their_image_or_are_said_to_be_unused(
+    tmp_path,
+):
+    write(tmp_path, "defect/1.png", "defect/2.png", "ok/3.png")
+    for number, label in enumerate(("dent", "pit"), 1):
+        write_text(tmp_path / f"defect/{number}.xml", voc((label, 1, 1, 9, 9)))
+    layout = read_layout(tmp_path, "folders")
+    assert boxes(layout)["2.png"] == [("defect", 1, 1, 9, 9)]
+    assert "all boxes are called 'dent', 'pit'" in layout.notes[0]
+    write_text(tmp_path / "defect/2.xml", voc(("defect", 1, 1, 9, 9)))
+    assert "boxes called 'dent' are not used" in read_layout(tmp_path, "folders").notes[0]
+
+
+def test_a_label_whose_image_is_missing_goes_to_no_other_part(tmp_path):
+    write(tmp_path, *(f"images/train/{n}.png" for n in range(3)), "images/val/0.png")
+    write_text(tmp_path / "data.yaml", "names: [crack, hole]")
+    for part, number in (("train", 0), ("val", 1)):
+        for n in range(3):
+            write_text(tmp_path / f"labels/{part}/{n}.txt", f"{number} .5 .5 .2 .2")
+    layout = read_layout(tmp_path, "yolo")
+    assert [entry.label for entry in layout.entries] == ["crack", "crack", "crack", "hole"]
+    assert "has boxes for no image here" in reason(layout, "val/2.txt")
+    (tmp_path / "images/val/0.png").rename(tmp_path / "images/train/9.png")
+    assert "has boxes for no image here" in reason(read_layout(tmp_path, "yolo"), "val/0.txt")
+
+
+def test_a_label_whose_image_is_missing_goes_to_no_other_class(tmp_path):
+    write(tmp_path, "images/crack/1.png", "images/crack/3.png", "images/hole/1.png")
+    for label in ("crack", "hole"):
+        write_text(tmp_path / f"annotations/{label}/3.xml", voc((label, 1, 1, 9, 9)))
+    layout = read_layout(tmp_path)
+    assert boxes(layout)["3.png"] == [("crack", 1, 1, 9, 9)]
+    assert "has boxes for no image here" in reason(layout, "hole/3.xml")
+
+
+def test_a_path_in_a_table_whose_image_is_missing_means_no_other_folder(tmp_path):
+    write(tmp_path, "a/1.png", "a/2.png", "b/1.png")
+    rows = [f"{folder}/{n}.png,{label}" for folder, label in ("ac", "bh") for n in (1, 2)]
+    write_text(tmp_path / "t.csv", "\n".join(["path,label", *rows]))
+    layout = read_layout(tmp_path, "csv")
+    assert labels(layout) == {"a/1.png": "c", "a/2.png": "c", "b/1.png": "h"}
+    assert "'b/2.png'" in reason(layout, "t.csv")
+    (tmp_path / "t.csv").unlink()
+    write_text(tmp_path / "a/t.csv", "path,label\n1.png,c\n2.png,c\n")
+    write_text(tmp_path / "b/t.csv", "path,label\n1.png,h\n2.png,h\n")
+    assert labels(read_layout(tmp_path, "csv")) == {"a/1.png": "c", "a/2.png": "c", "b/1.png": "h"}
+
+
+def test_a_coco_file_of_a_part_finds_no_image_of_another(tmp_path):
+    write(tmp_path, "train/1.png", "train/2.png", "valid/1.png")
+    for number, part in enumerate(("train", "valid")):
+        content = coco(["1.png", "2.png"], [(n, number, [1, 1, 9, 9]) for n in (0, 1)])
+        write_text(tmp_path / f"{part}/_annotations.coco.json", content)
+    layout = read_layout(tmp_path, "coco")
+    assert [entry.label for entry in layout.entries] == ["crack", "crack", "hole"]
+    assert "'2.png'" in reason(layout, "valid/_annotations.coco.json")
+
+
+def test_images_that_share_an_id_are_refused(tmp_path):
+    write(tmp_path, "crack/1.png", "hole/2.png")
+    images = [{"id": 0, "file_name": name} for name in ("1.png", "2.png")]
+    content = {"images": images, "annotations": [], "categories": []}
+    write_text(tmp_path / "x.json", json.dumps(content))
+    assert "several images have one id" in reason(read_layout(tmp_path), "x.json")
+
+
+def test_a_second_file_of_an_image_is_reported(tmp_path):
+    write(tmp_path, "images/1.png", "images/2.png")
+    for folder, label in (("annotations", "crack"), ("old", "hole")):
+        for n in (1, 2):
+            write_text(tmp_path / f"{folder}/{n}.xml", voc((label, 1, 1, 9, 9)))
+    layout = read_layout(tmp_path, "voc")
+    assert {entry.label for entry in layout.entries} == {"crack"}
+    assert "is a second file of its image" in reason(layout, "old/1.xml")
+
+
+def test_polygons_without_boxes_have_those_around_them(tmp_path):
+    write(tmp_path, "images/1.png", "images/2.png")
+    content = json.loads(coco(["1.png", "2.png"], [(0, 0, None), (1, 1, None)]))
+    content["annotations"][0]["segmentation"] = [[2, 3, 20, 3, 20, 9], [4, 4, 6, 12]]
+    write_text(tmp_path / "x.json", json.dumps(content))
+    layout = read_layout(tmp_path, "coco")
+    assert boxes(layout) == {"1.png": [("crack", 2, 3, 20, 12)], "2.png": []}
+
+
+def test_labelme_is_said_not_to_be_read(tmp_path):
+    write(tmp_path, "crack/1.png", "hole/1.png")
+    write_text(tmp_path / "crack/1.json", json.dumps({"shapes": [], "imagePath": "1.png"}))
+    assert "LabelMe" in reason(read_layout(tmp_path), "crack/1.json")
+
+
+def test_accents_may_be_written_apart_in_names_of_files(tmp_path):
+    write(tmp_path, "images/a\u0308.png", "images/b.png")
+    write_text(tmp_path / "t.csv", "path,label\nimages/\u00e4.png,crack\nb.png,hole\n")
+    assert [entry.label for entry in read_layout(tmp_path).entries] == ["crack", "hole"]
+
+
+def test_an_error_of_a_layout_names_what_was_left_out(tmp_path):
+    write(tmp_path, "crack/1.png", "hole/2.png")
+    write_text(tmp_path / "t.csv", "path,label\nlost.png,crack\n")
+    with pytest.raises(UserError, match=r"does not fit.*left out: 1.*'lost.png'"):
+        read_layout(tmp_path, "csv")
+
+
 def test_boxes_of_unknown_images_or_classes_are_reported(tmp_path):
     write(tmp_path, "crack/1.png", "hole/2.png")
     write_text(tmp_path / "x.json", coco(["1.png"], [(0, 9, [1, 1, 9, 9]), (7, 0, [1, 1, 9, 9])]))

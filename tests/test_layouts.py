@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from folders import boxes, labels, reason, write, write_mask
-from PIL import Image
+from folders import boxes, labels, reason, write, write_mask, write_text
+from PIL import Image, ImageFilter
 
 from nbutils import runs
 from nbutils.data import audit, datasets
@@ -232,6 +232,50 @@ def test_masks_that_are_black_compressed_scaled_or_lost(tmp_path):
     assert "80 x 80" in reason(layout, "3.png")
     assert "mask of no image here" in reason(layout, "lost.png")
     assert "more than the two gray values" in reason(layout, "4.png")
+
+
+@pytest.mark.parametrize("folder", ["segmentation", "SegmentationClass"])
+def test_folders_of_segmentations_hold_masks(tmp_path, folder):
+    write(tmp_path, "crack/1.png", "hole/2.png")
+    write_mask(tmp_path / f"crack/{folder}/1.png", (2, 3, 12, 13))
+    assert boxes(read_layout(tmp_path)) == {"1.png": [("crack", 2, 3, 12, 13)], "2.png": []}
+
+
+def test_a_third_value_in_a_mask_is_refused_and_a_smoothed_edge_is_not(tmp_path):
+    write(tmp_path, "crack/1.png", "crack/2.png", "hole/3.png")
+    write_mask(tmp_path / "crack/masks/1.png", (2, 3, 12, 13), white=100)
+    mask = Image.open(tmp_path / "crack/masks/1.png")
+    mask.paste(255, (30, 3, 50, 33))
+    mask.save(tmp_path / "crack/masks/1.png")
+    mask = Image.new("L", (240, 160))
+    mask.paste(255, (120, 12, 200, 132))
+    mask.filter(ImageFilter.SMOOTH).save(tmp_path / "crack/masks/2.png")
+    layout = read_layout(tmp_path)
+    assert "more than the two gray values" in reason(layout, "masks/1.png")
+    assert boxes(layout)["2.png"] == [("crack", 30, 3, 50, 33)]
+
+
+def test_photographs_of_low_contrast_are_no_masks(tmp_path):
+    write(tmp_path, "crack/1.jpg", "hole/2.jpg")
+    write_mask(tmp_path / "crack/1.png", (2, 3, 12, 13))
+    (tmp_path / "plain").mkdir()
+    gray = np.random.default_rng(0).integers(107, 134, (40, 60), dtype=np.uint8)
+    Image.fromarray(gray).save(tmp_path / "plain/3.png")
+    layout = read_layout(tmp_path)
+    assert labels(layout)["plain/3.png"] == "plain"
+    assert boxes(layout)["1.jpg"] == [("crack", 2, 3, 12, 13)]
+
+
+def test_years_of_parts_are_no_classes(tmp_path):
+    pattern = "images/{}2017/{}.png"
+    write(tmp_path, *(pattern.format(part, n) for part in ("train", "val") for n in range(4)))
+    for part in ("train", "val"):
+        for n in range(4):
+            line = "0 .5 .5 .2 .2" if n % 2 else ""
+            write_text(tmp_path / f"labels/{part}2017/{n}.txt", line)
+    write_text(tmp_path / "data.yaml", "names: [dent]")
+    layout = read_layout(tmp_path, normal_class="ok")
+    assert Counter(entry.label for entry in layout.entries) == {"dent": 4, "ok": 4}
 
 
 def test_images_of_one_name_that_are_no_masks_stay_images(tmp_path):

@@ -45,13 +45,19 @@ def read_annotations(files: list[Path], index: ImageIndex, report: Report) -> di
     }
 
 
-def _owner(file: Path, index: ImageIndex, report: Report) -> Path | None:
-    """Return the image of an annotation file; None, and why in `report`, if it is not one."""
+def _owner(file: Path, index: ImageIndex, known: Regions, report: Report) -> Path | None:
+    """Return the image of an annotation file; None, and why in `report`, if it is not one.
+
+    Nor does it have one that is `known` by another file.
+    """
     owners = index.owners(file, file.stem)
-    if len(owners) == 1:
+    if len(owners) != 1:
+        what = f"{len(owners)} images" if owners else "no image here"
+        report.ignore(file, f"has boxes for {what}: remove it, or put it beside its image")
+    elif owners[0] in known:
+        report.ignore(file, "is a second file of its image: keep one of them")
+    else:
         return owners[0]
-    what = f"{len(owners)} images" if owners else "no image here"
-    report.ignore(file, f"has boxes for {what}: remove it, or put it beside its image")
     return None
 
 
@@ -62,7 +68,7 @@ def _with_suffix(files: list[Path], *suffixes: str) -> list[Path]:
 def _read_voc(files: list[Path], index: ImageIndex, report: Report) -> Regions:
     regions: Regions = {}
     for file in _with_suffix(files, ".xml"):
-        image = _owner(file, index, report)
+        image = _owner(file, index, regions, report)
         if image is None:
             continue
         try:
@@ -106,7 +112,9 @@ def _read_coco(files: list[Path], index: ImageIndex, report: Report) -> Regions:
     for file in _with_suffix(files, ".json"):
         try:
             content = json.loads(read_text(file))
-            if isinstance(content, dict) and {"images", "annotations"} & set(content):
+            if isinstance(content, dict) and "shapes" in content:
+                report.ignore(file, "is a file of LabelMe, which is not read: export COCO or VOC")
+            elif isinstance(content, dict) and {"images", "annotations"} & set(content):
                 for image, listed in _coco_regions(content, file, index, report).items():
                     regions.setdefault(image, []).extend(listed)
         except (*UNREADABLE, TypeError, AttributeError) as error:
@@ -123,7 +131,10 @@ def _coco_regions(content: dict, file: Path, index: ImageIndex, report: Report) 
     names = dict(named)
     if len(names) < len(named):
         raise ValueError("several classes have one id")
-    listed = {image["id"]: str(image["file_name"]) for image in content["images"]}
+    files = {(image["id"], str(image["file_name"])) for image in content["images"]}
+    listed = dict(files)
+    if len(listed) < len(files):
+        raise ValueError("several images have one id")
     paths = _resolve(set(listed.values()), file, index, report)
     regions: Regions = {image: [] for image in paths.values()}
     n_unknown = 0
@@ -132,22 +143,30 @@ def _coco_regions(content: dict, file: Path, index: ImageIndex, report: Report) 
         if name is None or label is None:
             n_unknown += 1
         elif name in paths:
-            edges = _coco_edges(annotation.get("bbox"))
+            edges = _coco_edges(annotation)
             regions[paths[name]].append(Region(label, edges, file))
     if n_unknown:
         report.ignore(file, f"has {n_unknown} boxes of unknown images or classes: correct it")
     return regions
 
 
-def _coco_edges(bbox: list | None) -> Edges | None:
-    """Turn (xmin, ymin, width, height) into edges; None for an annotation without a box."""
-    if bbox is None:
-        return None
+def _coco_edges(annotation: dict) -> Edges | None:
+    """Return the edges of a box (xmin, ymin, width, height), else those around its polygons.
+
+    None for an annotation without any.
+    """
+    bbox, polygons = annotation.get("bbox"), annotation.get("segmentation")
     try:
-        left, top, width, height = map(float, bbox)
+        if bbox is not None:
+            left, top, width, height = map(float, bbox)
+            return left, top, left + width, top + height
+        if not polygons or not isinstance(polygons, list):  # or run lengths
+            return None
+        x = [float(value) for polygon in polygons for value in polygon[::2]]
+        y = [float(value) for polygon in polygons for value in polygon[1::2]]
+        return min(x), min(y), max(x), max(y)
     except (TypeError, ValueError, OverflowError):
         return UNKNOWN
-    return left, top, left + width, top + height
 
 
 def _resolve(
@@ -185,7 +204,7 @@ def _read_yolo(files: list[Path], index: ImageIndex, report: Report) -> Regions:
     names = _class_names(files, report)
     regions: Regions = {}
     for file, lines in parsed.items():
-        image = _owner(file, index, report)
+        image = _owner(file, index, regions, report)
         size = image_size(image) if image else None
         if image and size:
             regions[image] = [_yolo_region(line, size, names, file, report) for line in lines]

@@ -142,8 +142,8 @@ def index_images(
     if table["label"].nunique() < 2:
         raise UserError(
             f"{known.folder} holds {len(table)} readable images of {table['label'].nunique()} "
-            f"classes, {len(skipped)} files skipped: put the images of each class into a folder of "
-            "its name"
+            "classes: put the images of each class into a folder of its name"
+            f"{layouts.left_out(skipped)}"
         )
     readable = [entry for entry in known.entries if rows[entry.path]]
     table.attrs |= {"skipped": skipped, "notes": known.notes, "boxes": known.boxes}

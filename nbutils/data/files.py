@@ -3,6 +3,7 @@
 import os
 import re
 import stat
+import unicodedata
 from itertools import takewhile
 from pathlib import Path
 
@@ -15,10 +16,11 @@ TEXTS = (".xml", ".json", ".txt", ".csv", ".yaml", ".yml", ".names", ".md")
 UNSUPPORTED = (".webp", ".gif", ".jp2", ".heic", ".avif", ".npy")  # formats that are not read
 SIGNATURES = (JPEG + b"\xff", PNG, *TIFF)  # of images under another suffix
 IMAGE_FOLDERS = {"imgs", "images", "img", "image", "jpegimages", "data"}
-SIDE_FOLDERS = {"labels", "annotations", "masks", "mask", "ground_truth", "gt"}
+MASK_FOLDERS = {"masks", "mask", "ground_truth", "gt", "segmentation", "segmentations"}
+MASK_FOLDERS |= {"segmentationclass", "segmentationobject"}  # of Pascal VOC
+SIDE_FOLDERS = {"labels", "annotations", *MASK_FOLDERS}
 MAX_BYTES = 64 * 2**20  # of an annotation, a table, a list
-PART_FOLDERS = {"train", "test", "val", "valid", "validation"}
-NEUTRAL_FOLDERS = IMAGE_FOLDERS | SIDE_FOLDERS | PART_FOLDERS  # never classes
+PART = re.compile(r"(train|test|val)(?:id|idation)?(?:20\d\d)?", re.IGNORECASE)  # a folder of it
 
 
 def scan(folder: Path, ignored: dict[str, str]) -> list[Path]:
@@ -130,7 +132,14 @@ def read_text(path: str | Path) -> str:
 def class_folders(path: Path, folder: Path) -> tuple[str, ...]:
     """Return the folders between `folder` and a file that may name a class."""
     parts = path.relative_to(folder).parts[:-1]
-    return tuple(part for part in parts if part.strip().lower() not in NEUTRAL_FOLDERS)
+    return tuple(part for part in parts if not _is_neutral(part))
+
+
+def _is_neutral(name: str) -> bool:
+    """Tell whether a folder's name says what its files are for, and names no class."""
+    return name.strip().lower() in IMAGE_FOLDERS | SIDE_FOLDERS or bool(
+        PART.fullmatch(name.strip())
+    )
 
 
 class ImageIndex:
@@ -142,39 +151,57 @@ class ImageIndex:
         self.by_name: dict[str, list[Path]] = {}
         for image in images:
             self.by_stem.setdefault(image.stem, []).append(image)
-            self.by_name.setdefault(image.name, []).append(image)
+            self.by_name.setdefault(composed(image.name), []).append(image)
+        self.places = {self._beside(image) for image in images} - {()}
+        self.folders = {image.parent for image in images}
 
     def owners(self, file: Path, stem: str, anywhere: bool = True) -> list[Path]:
         """Return the images of a stem that are nearest to a file.
 
-        In the same folder; else in the one beside it (`images/` for `labels/`); else in one of the
-        same class; else anywhere, if `anywhere`.
+        In the same folder; else in the one beside it (`images/` for `labels/`). Where that holds
+        other images, this one is missing, and none of its name elsewhere is meant. Else in one of
+        the same class; else anywhere, if `anywhere`; but never in another part (`train`).
         """
-        same = self.by_stem.get(stem, [])
+        same = self._in_part(self.by_stem.get(stem, []), self._parts_of(file.parent))
         for key in (self._parent, self._beside, self._class):
             matches = [image for image in same if key(image) == key(file)]
             if matches:
                 return matches
+            if key == self._beside and key(file) in self.places:
+                return []
         return same if anywhere or not self._class(file) else []
 
     def named(self, name: str, source: Path) -> list[Path]:
         """Return the images that a path in a table or a COCO file may mean.
 
         The path starts from the folder of `source` or from the data folder; else its end counts,
-        and among several images those of the part (`train`) that `source` is named by.
+        and the part (`train`) that `source` is named by. Where a folder of that path holds other
+        images, this one is missing, and none of its name elsewhere is meant.
         """
-        path = Path(name.strip().replace("\\", "/"))
-        matches = self.by_name.get(path.name, [])
-        exact = [match for match in matches if match in (source.parent / path, self.folder / path)]
+        path = Path(composed(name.strip().replace("\\", "/")))
+        same = self.by_name.get(path.name, [])
+        stated = [source.parent / path, self.folder / path]
+        exact = [image for image in same if Path(composed(str(image))) in stated]
         if exact:
             return exact[:1]
-        shared = [_shared_end(match, path) for match in matches]
-        matches = [match for match, n in zip(matches, shared, strict=True) if n == max(shared)]
-        if len(matches) > 1:
-            words = source.relative_to(self.folder).with_suffix("").as_posix().lower()
-            near = [match for match in matches if set(_parts(match, self.folder, words))]
-            matches = near or matches
-        return matches
+        words = re.split(r"[\W_]+", source.stem)  # of `instances_train2017.json`
+        matches = self._in_part(same, self._parts_of(source.parent / path.parent, *words))
+        shared = [_shared_end(image, path) for image in matches]
+        longest = max(shared, default=0)
+        place = path.parent.name or (source.parent != self.folder and source.parent.name)
+        if longest == 1 and place in {folder.name for folder in self.folders}:
+            return []
+        return [image for image, n in zip(matches, shared, strict=True) if n == longest]
+
+    def _parts_of(self, folder: Path, *words: str) -> set[str]:
+        """Return the parts (`train`) that words, or the folders down to one, are named by."""
+        inner = folder.relative_to(self.folder).parts if folder.is_relative_to(self.folder) else ()
+        return {match[1].lower() for word in (*inner, *words) if (match := PART.fullmatch(word))}
+
+    def _in_part(self, images: list[Path], parts: set[str]) -> list[Path]:
+        """Return the images that are in one of some parts, or in none."""
+        known = ((image, self._parts_of(image.parent)) for image in images)
+        return [image for image, of in known if not of or not parts or of & parts]
 
     def _parent(self, path: Path) -> Path:
         return path.parent
@@ -193,14 +220,9 @@ def _shared_end(path: Path, other: Path) -> int:
     return len(list(takewhile(lambda pair: pair[0] == pair[1], pairs)))
 
 
-def _parts(path: Path, folder: Path, words: str) -> list[str]:
-    """Return the folders of a path that are among words: `train` in `instances_train`."""
-    known = {word.rstrip("0123456789") for word in re.split(r"[\W_]+", words)}
-    return [
-        part
-        for part in path.relative_to(folder).parts[:-1]
-        if part.lower().rstrip("0123456789") in known - {""}
-    ]
+def composed(name: str) -> str:
+    """Return a name with each accent in its letter: some systems write them apart."""
+    return unicodedata.normalize("NFC", name)
 
 
 def csv_separator(header: str) -> str:

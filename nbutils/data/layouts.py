@@ -94,7 +94,10 @@ def read_layout(folder: str | Path, layout: str = "", normal_class: str = "") ->
         raise UserError(f"{folder} holds no images ({', '.join(files.SUFFIXES)}): name another")
     index = files.ImageIndex(folder, images)
     regions = annotations.read_annotations(paths, index, report)
-    kind, labels = LabelSources(folder, images, regions).choose(layout)
+    try:
+        kind, labels = LabelSources(folder, images, regions).choose(layout)
+    except UserError as error:
+        raise UserError(f"{error}{left_out(report.ignored)}") from error
     labels = _complete(labels, kind, images, regions, normal_class, report)
     annotated = _without_generic_class(_first(regions, kind, labels), labels, report)
     spelling = _spelling(list(labels.values()), annotated, report)
@@ -102,6 +105,11 @@ def read_layout(folder: str | Path, layout: str = "", normal_class: str = "") ->
     normal = _normal_classes({entry.label for entry in entries}, normal_class)
     notes = [*report.notes, *report.describe_boxes()]
     return Layout(folder, kind, entries, report.ignored, notes, report.boxes, normal)
+
+
+def left_out(ignored: dict[str, str]) -> str:
+    """Say why the first of the files that were left out was: a cause may lie there."""
+    return f" (left out: {len(ignored)}, such as {next(iter(ignored.values()))})" if ignored else ""
 
 
 def _complete(
@@ -141,13 +149,17 @@ def _first(regions: dict[str, Regions], kind: str, images: Iterable[Path]) -> Re
 
 
 def _without_generic_class(annotated: Regions, labels: dict[Path, str], report: Report) -> Regions:
-    """Drop the class of boxes that all have the same one, which no image has: `defect`."""
+    """Drop the classes of boxes where no image has any (`defect`); say which are not used."""
+    of_images = set(map(normalize, labels.values()))
     names = {region.label for regions in annotated.values() for region in regions}
-    if len(names) != 1 or {normalize(name) for name in names} & set(
-        map(normalize, labels.values())
-    ):
+    unused = sorted(name for name in names if normalize(name) not in of_images)
+    called = ", ".join(map(repr, unused))
+    if not unused:
         return annotated
-    report.notes.append(f"all boxes are called {names.pop()!r}: each has the class of its image")
+    if len(unused) < len(names):
+        report.notes.append(f"boxes called {called} are not used: no image is of that class")
+        return annotated
+    report.notes.append(f"all boxes are called {called}: each has the class of its image")
     return {
         image: [replace(region, label="") for region in regions]
         for image, regions in annotated.items()

@@ -7,16 +7,16 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from nbutils.data.files import ImageIndex
+from nbutils.data.files import MASK_FOLDERS, ImageIndex
 from nbutils.data.images import ImageError, decode, image_size, read_file
 
-FOLDERS = {"masks", "mask", "ground_truth", "gt"}  # hold masks alone
 MIXED_FOLDERS = {"labels", "annotations"}  # hold masks or texts
 SUFFIX = re.compile(r"[_-](mask|gt|label)s?$", re.IGNORECASE)
 LOSSY = (".jpg", ".jpeg")
 VOID = 255  # of a mask of numbers: what was left open
 TOLERANCE = 16  # gray values around the two of a mask that was compressed or smoothed
 TWO_VALUED = 0.95  # share of the pixels that are so near to one of the two
+EDGE = 5  # pixels, that smoothed edges are narrower than
 MIN_PIXELS = 10  # of a component
 
 
@@ -33,13 +33,12 @@ def separate(
     The images, and the mask of each image that has one. Masks without an image are entered into
     `ignored` with the reason.
     """
-    masks = {file for file in files if _parents(file, folder) & FOLDERS}
+    masks = {file for file in files if _parents(file, folder) & MASK_FOLDERS}
     rest = [file for file in files if file not in masks]
-    masks |= {
-        file
-        for file in rest
-        if (SUFFIX.search(file.stem) or _parents(file, folder) & MIXED_FOLDERS) and is_mask(file)
-    }
+    mixed = {file for file in rest if _parents(file, folder) & MIXED_FOLDERS}
+    stems = {file.stem for file in rest if file not in mixed}
+    masks |= {file for file in mixed if file.stem in stems or is_mask(file)}
+    masks |= {file for file in rest if SUFFIX.search(file.stem) and is_mask(file)}
     masks |= _of_same_name([file for file in rest if file not in masks], ignored)
     images = [file for file in rest if file not in masks and str(file) not in ignored]
     return images, _assign(ImageIndex(folder, images), sorted(masks), ignored)
@@ -107,9 +106,15 @@ def _foreground(file: Path) -> np.ndarray:
         return (gray > low) & (gray < VOID)
     levels = np.arange(len(counts))
     is_near = (levels - low <= TOLERANCE) | (high - levels <= TOLERANCE)
-    if counts[is_near].sum() < TWO_VALUED * gray.size:
+    is_narrow = len(values) > 2 and high - low <= 2 * TOLERANCE  # a photograph of low contrast
+    if is_narrow or counts[is_near].sum() < TWO_VALUED * gray.size or _has_area(~is_near[gray]):
         raise ImageError(f"{file} has more than the two gray values of a mask: remove it")
     return gray > (low + high) // 2
+
+
+def _has_area(between: np.ndarray) -> bool:
+    """Tell whether pixels between the two values are more than smoothed edges: a third value."""
+    return bool(ndimage.binary_erosion(between, np.ones((EDGE, EDGE))).any())
 
 
 def _parents(file: Path, folder: Path) -> set[str]:

@@ -134,10 +134,10 @@ def _quality(quantization: float) -> int | None:
 
 
 def _scale(boxes: list, x: float, y: float) -> list:
-    """Return boxes in the pixels of a scaled image, none of them empty."""
+    """Return boxes in the pixels of a scaled image, none of them empty, nor beyond it."""
     scaled = []
     for label, *edges in boxes:
-        left, top, right, bottom = np.multiply(edges, (x, y, x, y))
+        left, top, right, bottom = np.multiply(edges, (x, y, x, y)).round(6)
         scaled.append((label, int(left), int(top), int(np.ceil(right)), int(np.ceil(bottom))))
     return scaled
 

@@ -1,5 +1,6 @@
 """The one style of all figures, the file they are saved to, and the marks that several share."""
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -23,6 +24,7 @@ BOX, OTHER_BOX = "#56b4e9", "#d55e00"  # blue: the image's class; orange, dashed
 GRAY = "0.35"  # thresholds and other lines of reference
 MARKERS = "osD^vPX*h"
 NAME_LENGTH = 32  # characters of a class or row that a figure shows
+MAX_FILE_NAME = 60  # characters, of up to four bytes each
 CAPTION_LENGTH = 25  # of the name of a file or class above an image
 CHARACTERS_ABREAST = 36  # of the names of columns, as far as they fit side by side
 CAPTION_HEIGHT = 0.5  # inches, of two lines
@@ -46,7 +48,11 @@ def use_style() -> None:
 
 
 def save(figure: Figure, folder: Path, name: str) -> None:
-    """Save a figure as `figures/<name>.png` in a folder, labelled where that is SYNTHETIC."""
+    """Save a figure as `figures/<name>.png` in a folder, labelled where that is SYNTHETIC.
+
+    What no file name should have, as the names of classes may, becomes `_`.
+    """
+    name = re.sub(r"[^\w. -]+", "_", name)[:MAX_FILE_NAME]
     if runs.is_synthetic(folder):
         style = {"color": OTHER_BOX, "weight": "bold", "fontsize": 11}
         figure.supxlabel("SYNTHETIC images", x=0.99, ha="right", **style)
