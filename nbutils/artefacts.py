@@ -14,7 +14,7 @@ from typing import IO, Any
 import numpy as np
 
 from nbutils import disk, runs
-from nbutils.runs import UserError
+from nbutils.disk import UserError
 
 DIGEST_LINE = re.compile(r"(?P<digest>[0-9a-f]{64}) [ *](?P<name>.+)")  # as sha256sum writes it
 MAX_UNPACKED = 2**30  # bytes of all that an archive holds
@@ -59,7 +59,7 @@ def _enter_digests(files: tuple[Path, ...], digests: Mapping[str, str]) -> None:
             listed.unlink()
             return
         lines = [f"{value}  {name}\n" for name, value in sorted(after.items())]
-        with runs.atomic_write(listed) as tmp:
+        with disk.atomic_write(listed) as tmp:
             tmp.write_text("".join(lines), encoding="utf-8")
 
 
@@ -67,7 +67,7 @@ def _read_digests(listed: Path) -> dict[str, str]:
     """Return the digests of a folder by the names of the files, none if there are none."""
     if not listed.is_file():
         return {}
-    with runs.disk_errors(listed):
+    with disk.disk_errors(listed):
         text = listed.read_text(encoding="utf-8", errors="replace")
     rows = [DIGEST_LINE.fullmatch(line) for line in text.splitlines()]
     if not rows or not all(rows):

@@ -21,10 +21,10 @@ from typer.core import TyperCommand, TyperGroup
 from nbutils import disk, runs
 from nbutils.data import bit_depth, image_list
 from nbutils.data.images import ImageError, common_bit_depth, decode, read_file
+from nbutils.disk import UserError
 from nbutils.inference import answers
 from nbutils.inference.prediction import Prediction, error_row
 from nbutils.inference.predictor import DEFAULT_MODEL, Predictor, load_predictor
-from nbutils.runs import UserError
 
 UNREADABLE, USER_ERROR, INTERRUPTED = 1, 2, 130  # exit codes
 MAX_REVIEW_ROWS = 200  # of the review queue on the page

@@ -24,7 +24,7 @@ from tqdm.contrib import DummyTqdmFile
 
 from nbutils import disk, runs
 from nbutils.data import datasets
-from nbutils.runs import UserError
+from nbutils.disk import UserError
 
 ONE_MODEL = {"01", "02", "03", "04", "05"}  # about one model; the others compare
 BASIC = {"01", "02"}  # what all others build upon: the split, and a model
@@ -93,7 +93,7 @@ def run(
         raise UserError(f"the run is named twice, {name} and {named}: name it once")
     name = name or named
     splits_anew = any("DATA_DIR" in names for names in declared.values())
-    known = _data_of(name) if name and splits_anew and "DATA_DIR" not in values else ""
+    known = datasets.folder_of(name) if name and splits_anew and "DATA_DIR" not in values else ""
     if data or known:
         values["DATA_DIR"] = data or known
     if data or (splits_anew and not name):
@@ -107,12 +107,6 @@ def run(
             print(f"[{at}/{len(chosen)}] {notebook.stem}", flush=True)
             _execute(notebook, folder, _own(values, declared[notebook]))
         return write_report(folder)
-
-
-def _data_of(name: str) -> str:
-    """Return the folder with the images of a run that has been split; empty for another."""
-    audit = runs.OUTPUTS / name / runs.AUDIT
-    return runs.read_json(audit)["data"]["folder"] if audit.exists() else ""
 
 
 def _typed(parameters: dict[str, Any], declared: Mapping[Path, dict]) -> dict[str, Any]:
@@ -152,7 +146,7 @@ def _execute(notebook: Path, run: Path, parameters: dict[str, Any]) -> None:
     disk.sweep(executed)
     failed = executed / f"failed_{notebook.name}"
     failed.unlink(missing_ok=True)
-    with runs.atomic_write(executed / notebook.name) as tmp:
+    with disk.atomic_write(executed / notebook.name) as tmp:
         try:
             papermill.execute_notebook(
                 str(notebook),
@@ -207,7 +201,7 @@ def write_report(run: Path) -> Path:
     }
     joined = nbformat.v4.new_notebook(cells=cells)
     page, _ = exporter.from_notebook_node(joined, resources={"report": facts})
-    with runs.atomic_write(run / runs.REPORT) as tmp:
+    with disk.atomic_write(run / runs.REPORT) as tmp:
         tmp.write_text(page, encoding="utf-8")
     return run / runs.REPORT
 

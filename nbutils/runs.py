@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nbutils.disk import UserError, atomic_write, disk_errors, expand_user, is_folder
-from nbutils.disk import printable as printable
 
 if TYPE_CHECKING:
     import pandas as pd

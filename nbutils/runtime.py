@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nbutils.runs import UserError
+from nbutils.disk import UserError
 
 if TYPE_CHECKING:
     import keras  # noqa: F401  for type checkers, as the names of `__getattr__`

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nbutils.data.layouts import read_layout
-from nbutils.runs import UserError
+from nbutils.disk import UserError
 
 BOMB = (
     "<!DOCTYPE annotation [<!ENTITY a0 'boom'>"

@@ -15,8 +15,8 @@ from nbutils import cli, runs
 from nbutils.apps.session import Session
 from nbutils.data import bit_depth, datasets
 from nbutils.data.images import ImageError, common_bit_depth, decode
+from nbutils.disk import UserError
 from nbutils.inference.predictor import load_predictor
-from nbutils.runs import UserError
 
 
 def encode(values, kind="PNG", tags=None):

@@ -10,10 +10,10 @@ from scipy import stats
 
 from nbutils import runs
 from nbutils.data import datasets
+from nbutils.disk import UserError
 from nbutils.evaluation import comparison, latency, metrics, protocols
 from nbutils.inference.predictor import load_predictor
 from nbutils.models import features, lbp_svm, networks, training
-from nbutils.runs import UserError
 from nbutils.runtime import keras
 
 Y = np.repeat([0, 1], 20)

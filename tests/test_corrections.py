@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from nbutils import runs
 from nbutils.data import corrections, images, splits
-from nbutils.runs import UserError
+from nbutils.disk import UserError
 
 MODEL = "tiny/custom_cnn"
 

@@ -13,10 +13,10 @@ import folders
 import numpy as np
 import pytest
 
-from nbutils import artefacts, runs
+from nbutils import artefacts, disk, runs
+from nbutils.disk import UserError
 from nbutils.inference import export
 from nbutils.inference.predictor import load_predictor
-from nbutils.runs import UserError
 from nbutils.uncertainty import drift
 
 PREDICTING = (
@@ -261,7 +261,7 @@ def test_a_litert_file_that_is_none_or_names_nothing_readable(copy):
 
 def test_an_export_that_is_interrupted_leaves_a_model_that_loads(trained, tmp_path, monkeypatch):
     copy = Path(shutil.copytree(trained, tmp_path / "model"))
-    predictor, write, done = load_predictor(copy, "keras"), runs.atomic_write, []
+    predictor, write, done = load_predictor(copy, "keras"), disk.atomic_write, []
 
     def interrupted(path):
         done.append(path.name)

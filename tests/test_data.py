@@ -13,7 +13,7 @@ from PIL import Image
 
 from nbutils import plots, runs, runtime
 from nbutils.data import audit, datasets, labels, shortcuts, splits, synthetic
-from nbutils.runs import UserError
+from nbutils.disk import UserError
 
 
 @pytest.fixture

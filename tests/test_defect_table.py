@@ -6,10 +6,11 @@ from dataclasses import replace
 import pytest
 
 from nbutils import runs
-from nbutils.inference import batch, defect_table
+from nbutils.disk import UserError
+from nbutils.inference import batch
 from nbutils.inference.defects import Defect
+from nbutils.inference.prediction import DEFECT_COLUMNS
 from nbutils.inference.predictor import load_predictor
-from nbutils.runs import UserError
 from nbutils.uncertainty import drift
 
 FOUND = (Defect("inclusion", 0.9, 1, 2, 11, 22), Defect("patches", 0.5, 0, 0, 4, 4))
@@ -57,7 +58,7 @@ def test_each_defect_is_a_row_in_the_order_of_the_images(inspect):
     assert {image["defects"] for image in images} == {"0", "2"}
     expected = [image["path"] for image in images for _ in range(int(image["defects"]))]
     assert [row["path"] for row in rows] == expected
-    assert list(rows[0]) == list(defect_table.COLUMNS)
+    assert list(rows[0]) == list(DEFECT_COLUMNS)
     assert list(rows[0].values())[1:] == ["inclusion", "0.9", "1", "2", "11", "22", "200"]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from nbutils import disk, pipeline, runs
-from nbutils.runs import UserError
+from nbutils.disk import UserError
 
 
 def test_the_second_process_is_told_who_has_the_folder(tmp_path, holder):
@@ -38,9 +38,9 @@ def test_of_two_pipelines_one_declines(outputs, holder):
 def test_an_error_of_the_disk_is_a_sentence_and_the_old_file_stays(tmp_path, number):
     file = tmp_path / "a.csv"
     file.write_text("old")
-    with pytest.raises(UserError, match=r"a\.csv: .*: (make|give|use)"), runs.atomic_write(file):
+    with pytest.raises(UserError, match=r"a\.csv: .*: (make|give|use)"), disk.atomic_write(file):
         raise OSError(number, os.strerror(number))
-    with pytest.raises(UserError, match=r"a\.csv: "), runs.atomic_write(file) as tmp:
+    with pytest.raises(UserError, match=r"a\.csv: "), disk.atomic_write(file) as tmp:
         tmp.write_text("half")
         raise OSError(number, os.strerror(number), str(tmp))
     assert file.read_text() == "old"
@@ -50,14 +50,14 @@ def test_an_error_of_the_disk_is_a_sentence_and_the_old_file_stays(tmp_path, num
 def test_an_error_that_hdf5_gives_in_its_text(tmp_path):
     text = "flush failed (errno = 28, error message = 'No space left on device')"
     for kind in (OSError, RuntimeError):
-        with pytest.raises(UserError, match="the disk is full"), runs.atomic_write(tmp_path / "a"):
+        with pytest.raises(UserError, match="the disk is full"), disk.atomic_write(tmp_path / "a"):
             raise kind(text)
-    with pytest.raises(RuntimeError, match="other"), runs.atomic_write(tmp_path / "a"):
+    with pytest.raises(RuntimeError, match="other"), disk.atomic_write(tmp_path / "a"):
         raise RuntimeError("other")
 
 
 def test_other_errors_stay_what_they_are(tmp_path):
-    with pytest.raises(OSError, match="Input/output"), runs.atomic_write(tmp_path / "a"):
+    with pytest.raises(OSError, match="Input/output"), disk.atomic_write(tmp_path / "a"):
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
 

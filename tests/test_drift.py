@@ -5,9 +5,9 @@ import pytest
 
 from nbutils import runs
 from nbutils.data.images import image_statistics
+from nbutils.disk import UserError
 from nbutils.evaluation import robustness
 from nbutils.inference.predictor import Predictor
-from nbutils.runs import UserError
 from nbutils.uncertainty import drift, novelty
 from nbutils.uncertainty.review import ReviewPolicy, Thresholds
 

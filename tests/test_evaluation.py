@@ -10,9 +10,9 @@ import pytest
 
 from nbutils import runs
 from nbutils.data import corruptions, datasets
+from nbutils.disk import UserError
 from nbutils.evaluation import latency, open_set, robustness
 from nbutils.inference.predictor import load_predictor
-from nbutils.runs import UserError
 
 
 @pytest.mark.parametrize(

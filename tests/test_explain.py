@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from nbutils.disk import UserError
 from nbutils.inference import explain
-from nbutils.runs import UserError
 from nbutils.runtime import keras
 
 
@@ -37,7 +37,7 @@ def test_every_method_finds_what_the_class_depends_on(brightness, method):
 
 def test_an_unknown_method_names_the_known(brightness):
     with pytest.raises(UserError, match="'CAM' is unknown: choose one of Grad-CAM"):
-        explain.explainer(brightness, "CAM")
+        explain.activation_maps(brightness, np.zeros((1, 32, 32, 1)), np.zeros(1, int), "CAM")
 
 
 def test_random_weights_are_other_weights_of_the_same_network(brightness):

@@ -11,10 +11,10 @@ import pytest
 
 from nbutils import runs
 from nbutils.data import datasets
+from nbutils.disk import UserError
 from nbutils.inference import export
 from nbutils.inference.predictor import find_backend, load_predictor
 from nbutils.models import training
-from nbutils.runs import UserError
 
 
 @pytest.fixture(scope="module")

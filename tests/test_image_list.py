@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from nbutils.data import image_list
-from nbutils.runs import UserError
+from nbutils.disk import UserError
 
 
 @pytest.fixture

@@ -16,7 +16,6 @@ from nbutils.data.images import (
     read_file,
     resize,
     symmetries,
-    to_array,
 )
 
 
@@ -125,11 +124,6 @@ def test_too_many_bytes(monkeypatch, gray):
 def test_resize_keeps_uniform_values_and_gives_a_square():
     assert (resize(np.full((30, 70), 77, np.uint8), 16) == 77).all()
     assert resize(np.eye(64, dtype=np.uint8) * 255, 32).shape == (32, 32, 1)
-
-
-def test_to_array_decodes_and_resizes(gray):
-    data = encode(Image.fromarray(gray))
-    assert np.array_equal(to_array(data, 32), resize(gray, 32))
 
 
 def test_hash_depends_on_the_shape():

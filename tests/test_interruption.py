@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 
 from nbutils import disk, pipeline, runs
+from nbutils.disk import UserError
 from nbutils.inference import batch
 from nbutils.models import layers, resuming, training
-from nbutils.runs import UserError
 from nbutils.runtime import keras
 
 SETTINGS = {

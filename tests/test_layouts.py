@@ -15,7 +15,7 @@ from nbutils.data import audit, datasets
 from nbutils.data.labels import largest_class
 from nbutils.data.layouts import read_layout
 from nbutils.data.regions import Region
-from nbutils.runs import UserError
+from nbutils.disk import UserError
 
 # Class folders
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from nbutils import runs
+from nbutils.disk import UserError
 from nbutils.inference.predictor import load_predictor
 from nbutils.models import litert
-from nbutils.runs import UserError
 from nbutils.runtime import suppress_stderr
 
 

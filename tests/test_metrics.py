@@ -8,9 +8,9 @@ import pytest
 
 from nbutils import runs
 from nbutils.data.labels import NEU_CLASSES
+from nbutils.disk import UserError
 from nbutils.evaluation import metrics
 from nbutils.inference.prediction import Prediction, row_columns
-from nbutils.runs import UserError
 
 
 @pytest.fixture

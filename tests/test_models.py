@@ -6,8 +6,8 @@ import pytest
 
 from nbutils import runs
 from nbutils.data.images import symmetries
+from nbutils.disk import UserError
 from nbutils.models import batches, layers, lbp_svm, networks, training
-from nbutils.runs import UserError
 from nbutils.runtime import keras
 
 SETTINGS = {

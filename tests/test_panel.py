@@ -16,7 +16,7 @@ from nbutils.apps.html import in_words
 from nbutils.apps.panel import Panel
 from nbutils.data import corrections, labels
 from nbutils.data.synthetic import encode_png
-from nbutils.runs import UserError
+from nbutils.disk import UserError
 
 MODEL = f"{runs.REFERENCE}/mobilenet_v2"  # needs no TensorFlow, and doubts all that is drawn here
 

@@ -11,7 +11,7 @@ from pages import EVIL, Page, is_escaped
 from nbutils import pipeline, runs
 from nbutils.data import datasets
 from nbutils.data.synthetic import encode_png
-from nbutils.runs import UserError
+from nbutils.disk import UserError
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ from nbutils import runs
 from nbutils.data import datasets
 from nbutils.data.images import ImageError
 from nbutils.data.synthetic import encode_png
+from nbutils.disk import UserError
 from nbutils.inference.prediction import Prediction, error_row, row_columns
 from nbutils.inference.predictor import load_predictor
-from nbutils.runs import UserError
 from nbutils.uncertainty.calibration import temperature_scale
 
 

@@ -13,9 +13,9 @@ import pytest
 from PIL import Image, ImageOps
 
 from nbutils import runs, runtime
+from nbutils.disk import UserError
 from nbutils.models import efficientnet_lite0, networks
 from nbutils.models.efficientnet_lite0 import MAGIC, read_tensors
-from nbutils.runs import UserError
 from nbutils.runtime import keras
 
 KERNEL = np.arange(12, dtype="<f4").reshape(3, 4)

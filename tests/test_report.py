@@ -13,7 +13,7 @@ from pages import EVIL, Page, is_escaped
 from PIL import Image
 
 from nbutils import runs
-from nbutils.apps import panel, pictures, report
+from nbutils.apps import html, panel, report
 from nbutils.apps.session import Entry, Session, Unreadable
 from nbutils.data.synthetic import encode_png
 from nbutils.inference.defects import Defect
@@ -71,19 +71,19 @@ def test_a_card_without_a_policy_has_no_novelty(gray):
 def test_a_map_is_clear_where_there_is_no_defect():
     heat = np.zeros((4, 5, 2), np.float32)
     heat[1, 2, 1] = 1
-    drawn = pixels(pictures.encode_map(heat))
+    drawn = pixels(html.encode_map(heat))
     assert drawn.shape == (4, 5, 4)
     assert drawn[..., 3].astype(bool).sum() == 1
-    assert drawn[1, 2].tolist() == [252, 255, 164, round(255 * pictures.OPACITY)]
+    assert drawn[1, 2].tolist() == [252, 255, 164, round(255 * html.OPACITY)]
 
 
 def test_small_images_are_sent_as_they_are_and_large_ones_shrunk(gray):
-    assert np.array_equal(pixels(pictures.encode(gray)), gray)
+    assert np.array_equal(pixels(html.encode(gray)), gray)
     large = np.zeros((300, 1200), np.uint8)
-    assert pixels(pictures.encode(large, 600)).shape == (150, 600)
-    assert pixels(pictures.encode(large)).shape == (300, 1200)
+    assert pixels(html.encode(large, 600)).shape == (150, 600)
+    assert pixels(html.encode(large)).shape == (300, 1200)
     longer_than_jpeg_allows = np.full((66_000, 20), 90, np.uint8)
-    assert pixels(pictures.encode(longer_than_jpeg_allows)).shape[0] == pictures.MAX_SIDE
+    assert pixels(html.encode(longer_than_jpeg_allows)).shape[0] == html.MAX_SIDE
 
 
 def test_boxes_lie_where_the_defects_are(session, evil):

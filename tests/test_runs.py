@@ -2,18 +2,18 @@
 
 import pytest
 
-from nbutils import runs
-from nbutils.runs import UserError
+from nbutils import disk, runs
+from nbutils.disk import UserError
 
 
 def test_files_are_written_under_another_name_and_renamed(tmp_path):
     target = tmp_path / "a.csv"
     target.write_text("old")
-    with pytest.raises(ZeroDivisionError), runs.atomic_write(target) as tmp:
+    with pytest.raises(ZeroDivisionError), disk.atomic_write(target) as tmp:
         tmp.write_text("half")
         raise ZeroDivisionError
     assert target.read_text() == "old"
-    with runs.atomic_write(target) as tmp:
+    with disk.atomic_write(target) as tmp:
         tmp.write_text("new")
     assert target.read_text() == "new"
     assert list(tmp_path.iterdir()) == [target]

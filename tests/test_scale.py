@@ -15,9 +15,9 @@ from nbutils.apps import inspection_page, server
 from nbutils.apps.panel import Panel
 from nbutils.data import synthetic
 from nbutils.data.images import decode, resize
+from nbutils.disk import UserError
 from nbutils.inference import batch, watch
 from nbutils.inference.predictor import load_predictor
-from nbutils.runs import UserError
 
 MODEL = f"{runs.REFERENCE}/mobilenet_v2"
 

@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter
 
 from nbutils.data import datasets, shortcuts
 from nbutils.data.images import pixel_hash
-from nbutils.runs import UserError
+from nbutils.disk import UserError
 
 
 def write_images(

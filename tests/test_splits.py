@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from nbutils import runs
 from nbutils.data import splits
 from nbutils.data.labels import NEU_CLASSES
-from nbutils.runs import UserError
+from nbutils.disk import UserError
 
 
 def numbered(per_class=300, classes=NEU_CLASSES):

@@ -7,7 +7,7 @@ import pytest
 
 from nbutils.data import synthetic
 from nbutils.data.labels import NEU_CLASSES
-from nbutils.runs import UserError
+from nbutils.disk import UserError
 
 
 def test_classes_are_those_of_neu_det():

@@ -7,9 +7,9 @@ import folders
 import numpy as np
 import pytest
 
-from nbutils import runs
+from nbutils import disk, runs
 from nbutils.data.images import BLANK_RANGE
-from nbutils.runs import UserError
+from nbutils.disk import UserError
 from nbutils.uncertainty import calibration, conformal, novelty, review
 from nbutils.uncertainty.novelty import ClassGaussians
 from nbutils.uncertainty.review import ReviewCosts, ReviewPolicy, Thresholds
@@ -312,5 +312,5 @@ def test_quality_is_read_as_it_was_written(trained, tmp_path):
     assert review.load_policy(model).thresholds.quality == ranges
     for damage in (7, {"colour": [0, 1]}, {"contrast": 3}, {"contrast": [1, None]}):
         runs.write_json(settings | {"quality": damage}, model / runs.REVIEW)
-        with pytest.raises(runs.UserError, match=runs.REVIEW):
+        with pytest.raises(disk.UserError, match=runs.REVIEW):
             review.load_policy(model)

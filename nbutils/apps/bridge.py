@@ -10,7 +10,7 @@ import traitlets
 
 from nbutils.apps.intake import IN_MEMORY, LIMITS, MAX_BYTES, temporary
 from nbutils.data.files import SUFFIXES
-from nbutils.runs import UserError
+from nbutils.disk import UserError
 
 TOO_LARGE = f"{{}} did not arrive whole: files of {LIMITS} are taken"
 UNREADABLE = "{} could not be read by the browser: add it again"

@@ -78,7 +78,7 @@ class Summary:
         return f"{text}; {self.n_errors:,} files could not be read" if self.n_errors else text
 
     def findings(self) -> list[str]:
-        """Say what stands out, the most serious first; the last is what is left to do."""
+        """Say what stands out: the serious, what is left to do, then what is minor."""
         of, files = f"of {self.n_images:,} images", f"of {self.total:,} files"
         total = max(self.total, 1)
         below = (

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from nbutils import runs
-from nbutils.apps import html, pictures
+from nbutils import disk, runs
+from nbutils.apps import html
 from nbutils.apps.inspection import Row, Summary, shares
 from nbutils.data import image_list
 from nbutils.data.images import ImageError, decode, read_file
@@ -51,10 +51,10 @@ def write(folder: Path, summary: Summary) -> Path:
         classes=list(shares(summary.counts)),
         changes=_changes(summary),
         cards=_cards(_placed(summary.queue, folder), _predictor(facts), bits),
-        colors=pictures.legend(),
+        colors=html.legend(),
         table=runs.INSPECTIONS,
     )  # fmt: skip
-    with runs.atomic_write(folder / PAGE) as tmp:
+    with disk.atomic_write(folder / PAGE) as tmp:
         page.dump(str(tmp), encoding="utf-8", errors="replace")
     return folder / PAGE
 
@@ -139,7 +139,7 @@ def _picture(gray: np.ndarray, prediction: Prediction | None) -> dict[str, Any]:
         "is_strip": is_strip,
         "wide": 2 * width if is_strip else min(BESIDE, 2 * BESIDE * width / height),  # pixels
         "image": html.data_url("image/jpeg", _jpeg(gray, WIDE if is_strip else SIDE)),
-        "map": pictures.encode_map(defect_map) if defect_map is not None else "",
+        "map": html.encode_map(defect_map) if defect_map is not None else "",
         "defects_by_class": counted
         + (f", the surest {MAX_BOXES} drawn" if len(found) > MAX_BOXES else ""),
         "boxes": [

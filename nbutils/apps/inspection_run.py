@@ -11,8 +11,8 @@ from nbutils import disk, runs
 from nbutils.apps import inspection, inspection_page
 from nbutils.apps.inspection import Summary
 from nbutils.data import image_list
+from nbutils.disk import UserError
 from nbutils.inference import batch, resumption, watch
-from nbutils.runs import UserError
 from nbutils.runtime import usable_cores
 
 PAGE_SECONDS = 60  # between two pages of a watched folder

@@ -10,7 +10,7 @@ from typing import IO, NamedTuple
 from nbutils import disk, runs
 from nbutils.data import image_list
 from nbutils.data.images import MAX_COLOUR_PIXELS, MAX_PIXELS, read_file
-from nbutils.runs import UserError
+from nbutils.disk import UserError
 
 MAX_BYTES = 64 * 2**20  # of a file from a browser
 IN_MEMORY = 2**20  # bytes; larger files and images lie in a temporary file

@@ -18,8 +18,8 @@ from nbutils.apps.intake import File
 from nbutils.apps.session import Entry, Session, Unreadable
 from nbutils.apps.worker import Worker
 from nbutils.data import labels
+from nbutils.disk import UserError
 from nbutils.inference.predictor import load_predictor
-from nbutils.runs import UserError
 
 
 class Panel:

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from nbutils import runs
-from nbutils.apps import pictures
+from nbutils.apps import html
 from nbutils.apps.html import data_url, render
 from nbutils.apps.session import Entry, Session, Unreadable
 
@@ -52,8 +52,8 @@ def detail(
         **facts,
         **_evidence(entry, with_map),
         **_limits(entry, session),
-        source=pictures.encode(entry.gray, None if zoomed else PREVIEW),
-        colors=pictures.legend(),
+        source=html.encode(entry.gray, None if zoomed else PREVIEW),
+        colors=html.legend(),
         bars=bars,
         others=len(everything) - len(bars),
     )
@@ -118,7 +118,7 @@ def _evidence(entry: Entry, with_map: bool) -> dict[str, Any]:
     prediction, heat = entry.prediction, entry.prediction.defect_map
     return {
         "evidence": with_map and entry.has_evidence,
-        "map": pictures.encode_map(heat) if with_map and heat is not None else "",
+        "map": html.encode_map(heat) if with_map and heat is not None else "",
         "defects": prediction.defects[:MAX_BOXES] if with_map else (),
     }
 

@@ -13,8 +13,8 @@ from voila.app import Voila
 from nbutils import disk, runs
 from nbutils.apps import intake
 from nbutils.artefacts import read_card
+from nbutils.disk import UserError
 from nbutils.inference import windows
-from nbutils.runs import UserError
 
 TITLE = "Steel surface defects"
 CELL = """\

@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from nbutils.apps import pictures
+from nbutils.apps import html
 from nbutils.apps.intake import IN_MEMORY, temporary
 from nbutils.data import corrections
 from nbutils.data.images import ImageError, decode, pixel_hash
@@ -61,7 +61,7 @@ class Entry:
     @cached_property
     def thumbnail(self) -> str:
         """A small copy as a data URL."""
-        return pictures.encode(self.gray, pictures.THUMBNAIL)
+        return html.encode(self.gray, html.THUMBNAIL)
 
     @cached_property
     def digest(self) -> str:

@@ -13,8 +13,8 @@ from nbutils.apps.html import render
 from nbutils.apps.intake import LIMITS, MAX_BYTES
 from nbutils.apps.session import Session
 from nbutils.data.files import SUFFIXES
+from nbutils.disk import UserError
 from nbutils.inference.predictor import DEFAULT_MODEL, Predictor, load_predictor
-from nbutils.runs import UserError
 
 
 @st.cache_resource

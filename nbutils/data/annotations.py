@@ -18,7 +18,7 @@ import yaml
 from nbutils.data.files import ImageIndex, csv_separator, read_bytes, read_text
 from nbutils.data.images import image_size
 from nbutils.data.regions import UNNAMED, Edges, Region, Regions, Report, clip_to_images
-from nbutils.runs import UserError
+from nbutils.disk import UserError
 
 EDGES = ("xmin", "ymin", "xmax", "ymax")
 CLASS_LISTS = ("classes.txt", "obj.names", "_darknet.labels")

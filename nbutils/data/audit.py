@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import fft
 from scipy.ndimage import gaussian_filter
-from scipy.stats import mannwhitneyu
+from scipy.stats import mannwhitneyu, median_abs_deviation
 from sklearn.covariance import LedoitWolf
 from sklearn.decomposition import PCA
 from sklearn.model_selection import StratifiedKFold
@@ -269,8 +269,8 @@ def _tiny_classes(table: pd.DataFrame) -> list[str]:
 
 def _far(table: pd.DataFrame, distances: np.ndarray) -> pd.DataFrame:
     """Return the rows far from their class, by the median absolute deviation, farthest first."""
-    median = np.median(distances)
-    limit = median + MAX_DISTANCE * 1.4826 * np.median(np.abs(distances - median))
+    deviation = median_abs_deviation(distances, scale="normal")
+    limit = np.median(distances) + MAX_DISTANCE * deviation
     return table.iloc[np.argsort(-distances)[: int((distances > limit).sum())]]
 
 

@@ -11,7 +11,7 @@ from PIL import Image, TiffImagePlugin
 
 from nbutils.artefacts import BIT_DEPTHS
 from nbutils.data import containers
-from nbutils.runs import UserError
+from nbutils.disk import UserError
 
 QUANTILE = 0.99  # of the values; single bright pixels of a sensor are beyond it
 STEP = 256  # least step between the values of 8 bits that were stretched to 16

@@ -19,7 +19,7 @@ from nbutils import disk, runs
 from nbutils.data.files import read_bytes
 from nbutils.data.images import decode, pixel_hash, read_file
 from nbutils.data.labels import NO_DEFECT, NONE
-from nbutils.runs import UserError
+from nbutils.disk import UserError
 
 COLUMNS = ["path", "sha256", "predicted", "corrected", "time", "model"]
 MAX_BYTES = 2**28  # of a file
@@ -64,7 +64,7 @@ def write(gray: np.ndarray, predicted: str, corrected: str, model: str) -> Path:
     image = file.parent / "images" / f"{digest[:16]}.png"
     now = datetime.now(UTC).isoformat(timespec="seconds")
     try:
-        with runs.atomic_write(image) as tmp:
+        with disk.atomic_write(image) as tmp:
             Image.fromarray(gray).save(tmp)
         with disk.locked_file(file):
             _append(file, (str(image), digest, predicted, corrected, now, model))

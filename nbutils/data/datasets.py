@@ -15,7 +15,7 @@ from nbutils import runs, runtime
 from nbutils.artefacts import BIT_DEPTHS
 from nbutils.data import bit_depth, layouts, synthetic
 from nbutils.data.images import ImageError, common_bit_depth, decode, pixel_hash, read_file, resize
-from nbutils.runs import UserError
+from nbutils.disk import UserError
 
 KAGGLE = "kaustubhdikshit/neu-surface-defect-database"
 
@@ -88,13 +88,21 @@ def _download() -> Path:
         raise OSError(str(error)) from error
 
 
+def folder_of(run: str) -> str:
+    """Return the folder with the images of a run that has been split; empty for another."""
+    audit = runs.OUTPUTS / run / runs.AUDIT
+    known = runs.read_json(audit).get("data", {}).get("folder", "") if audit.exists() else ""
+    if audit.exists() and not known:
+        raise UserError(f"{audit} names no folder of images: remove it, and run notebook 01 again")
+    return known
+
+
 def name_run(source: Source) -> str:
     """Return the name of a run after that of its data; UserError if other things are there."""
     name, cure = source.name, "name the run otherwise, by RUN or --run"
     if name in runs.RESERVED:
         raise UserError(f"{name} is a folder of outputs/ already: {cure}")
-    audit = runs.OUTPUTS / name / runs.AUDIT
-    known = runs.read_json(audit).get("data", {}).get("folder") if audit.exists() else None
+    known = folder_of(name)
     if known and Path(known).resolve() != source.folder.resolve():
         raise UserError(f"the run {name} is of {known}, not of {source.folder}: {cure}")
     return name

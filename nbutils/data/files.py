@@ -8,7 +8,7 @@ from itertools import takewhile
 from pathlib import Path
 
 from nbutils.data.containers import JPEG, PNG, TIFF
-from nbutils.runs import UserError
+from nbutils.disk import UserError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")  # of images
 HIDDEN = re.compile(r"^(\.|__)")

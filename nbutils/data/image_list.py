@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
 
-from nbutils import disk, runs
+from nbutils import disk
 from nbutils.data.files import HIDDEN, SUFFIXES, csv_separator
-from nbutils.runs import UserError
+from nbutils.disk import UserError
 
 PATH_COLUMN = "path"  # of a CSV file that names images
 
@@ -55,7 +55,7 @@ def write_list(sources: Sequence[str], file: Path) -> None:
     Nothing is written where `list_images` raises UserError.
     """
     paths = list_images(sources)
-    with runs.atomic_write(file) as tmp, tmp.open("w", encoding="ascii") as lines:
+    with disk.atomic_write(file) as tmp, tmp.open("w", encoding="ascii") as lines:
         lines.writelines(json.dumps(path) + "\n" for path in paths)
 
 
@@ -64,7 +64,7 @@ def extend_list(sources: Sequence[str], file: Path) -> int:
     known = {hash(path) for path in read_list(file, 0)}
     new = [path for path in list_images(sources) if hash(path) not in known]
     if new:
-        with runs.atomic_write(file) as tmp:
+        with disk.atomic_write(file) as tmp:
             shutil.copyfile(file, tmp)
             append_list(new, tmp)
     return len(new)

@@ -19,7 +19,7 @@ from nbutils.artefacts import MIN_SIDE
 from nbutils.data import bit_depth, containers, files
 from nbutils.data.bit_depth import BitDepthError
 from nbutils.data.containers import ContainerError
-from nbutils.runs import UserError
+from nbutils.disk import UserError
 
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF")
 OPENERS: dict[bytes, Callable[..., ImageFile]] = {  # first bytes -> what opens it
@@ -123,11 +123,6 @@ def resize(gray: np.ndarray, size: int) -> np.ndarray:
         image = Image.fromarray(gray).resize((size, size), Image.Resampling.BILINEAR)
         gray = np.asarray(image)
     return gray[..., np.newaxis]
-
-
-def to_array(data: bytes, size: int, name: str = "image", bits: int | None = None) -> np.ndarray:
-    """Turn the bytes of an image file into a model's input: `decode`, then `resize`."""
-    return resize(decode(data, name, bits), size)
 
 
 def symmetries(images: np.ndarray) -> np.ndarray:

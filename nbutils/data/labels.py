@@ -9,7 +9,7 @@ from pathlib import Path
 
 from nbutils.data import files
 from nbutils.data.regions import Region, Regions
-from nbutils.runs import UserError
+from nbutils.disk import UserError
 
 NEU_CLASSES = (
     "crazing",

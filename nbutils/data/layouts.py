@@ -10,7 +10,7 @@ from nbutils.data import annotations, files, masks
 from nbutils.data.images import ImageError
 from nbutils.data.labels import LAYOUTS, RESERVED, LabelSources, clean, normalize
 from nbutils.data.regions import Box, Regions, Report, list_files
-from nbutils.runs import UserError, printable
+from nbutils.disk import UserError, printable
 
 NORMAL = ("free", "good", "ok", "normal", "no_defect", "defect_free")
 

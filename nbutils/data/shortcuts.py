@@ -11,10 +11,10 @@ from sklearn.metrics import balanced_accuracy_score
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.tree import DecisionTreeClassifier
 
-from nbutils import runs
+from nbutils import disk
 from nbutils.data.datasets import read_original
 from nbutils.data.images import FORMATS, decode, pixel_hash, read_file
-from nbutils.runs import UserError
+from nbutils.disk import UserError
 
 FILE_FEATURES = {
     "width": "pixels wide",
@@ -110,7 +110,7 @@ def reencode(table: pd.DataFrame, folder: Path) -> pd.DataFrame:
     rows = []
     for number, row in enumerate(table[["path", "sha256"]].itertuples(index=False)):
         copy = folder / f"{number:05d}_{Path(row.path).stem[:50]}{suffix}"
-        with runs.atomic_write(copy) as tmp:
+        with disk.atomic_write(copy) as tmp:
             image = Image.fromarray(read_original(*row))
             image.resize((width, height), Image.Resampling.BILINEAR).save(tmp, quality=quality)
         rows.append((str(copy), pixel_hash(decode(read_file(copy), str(copy)))))

@@ -13,7 +13,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 from nbutils import runs
 from nbutils.data.labels import NEU_CLASSES
 from nbutils.data.partition import N_PIECES, PARTS, TEST_SHARE, VALIDATION_SHARE, partition
-from nbutils.runs import UserError
+from nbutils.disk import UserError
 
 KINDS = ("fixed", "random", "blocked", "grouped")
 COLUMNS = ["path", "label", "number", "width", "height", "boxes", "sha256", "part"]

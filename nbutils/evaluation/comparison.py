@@ -12,12 +12,12 @@ from tqdm.auto import tqdm
 
 from nbutils import disk, runs
 from nbutils.data import datasets, splits
+from nbutils.disk import UserError
 from nbutils.evaluation import latency, metrics, protocols
 from nbutils.evaluation.protocols import Candidate, Fold
 from nbutils.inference import export
 from nbutils.inference.predictor import Predictor, load_predictor
 from nbutils.models import features, lbp_svm, linear_probe, networks, training
-from nbutils.runs import UserError
 from nbutils.runtime import keras, parallel_map
 
 LBP = "lbp_svm"

@@ -116,11 +116,11 @@ def load_baseline(model: str) -> Predict:
 
 def load_lbp(classifier: Any) -> Predict:
     """Take a fitted classifier of texture histograms."""
-    from nbutils.data.images import to_array
+    from nbutils.data.images import decode, resize
     from nbutils.models import lbp_svm
 
     def predict(images: list[bytes]) -> np.ndarray:
-        arrays = [to_array(data, lbp_svm.SIZE) for data in images]
+        arrays = [resize(decode(data, "image"), lbp_svm.SIZE) for data in images]
         return classifier.predict([lbp_svm.histograms(image) for image in arrays])
 
     return predict

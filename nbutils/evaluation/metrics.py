@@ -11,8 +11,8 @@ from sklearn.metrics import balanced_accuracy_score, confusion_matrix, f1_score
 from nbutils import runs
 from nbutils.artefacts import read_card
 from nbutils.data import splits
+from nbutils.disk import UserError
 from nbutils.inference.prediction import Prediction
-from nbutils.runs import UserError
 from nbutils.uncertainty.calibration import calibration_metrics
 
 CONFIDENCE = 0.95  # of all intervals

@@ -14,8 +14,8 @@ from sklearn.preprocessing import StandardScaler
 
 from nbutils.data import corruptions, datasets
 from nbutils.data.outliers import draw_outliers
+from nbutils.disk import UserError
 from nbutils.inference.predictor import Predictor
-from nbutils.runs import UserError
 from nbutils.runtime import keras
 from nbutils.uncertainty.novelty import fit_gaussians
 

@@ -9,8 +9,9 @@ import pandas as pd
 from scipy import stats
 
 from nbutils.data.splits import groups_of
+from nbutils.disk import UserError
 from nbutils.evaluation.metrics import CONFIDENCE, wilson
-from nbutils.runs import UserError, parse_list
+from nbutils.runs import parse_list
 
 N_FOLDS = 5  # of the blocked cross-validation
 FIXED, BLOCKED, HOLDOUT, CURVE = "fixed", "blocked", "repeated_holdout", "learning_curve"

@@ -26,11 +26,16 @@ from nbutils.data.images import (
     image_statistics,
     read_file,
 )
-from nbutils.disk import disk_errors
-from nbutils.inference import defect_table, resumption
-from nbutils.inference.prediction import Prediction, error_row, row_columns
+from nbutils.disk import UserError, disk_errors
+from nbutils.inference import resumption
+from nbutils.inference.prediction import (
+    DEFECT_COLUMNS,
+    N_DEFECTS,
+    Prediction,
+    error_row,
+    row_columns,
+)
 from nbutils.inference.predictor import Predictor, load_predictor
-from nbutils.runs import UserError
 from nbutils.runtime import batched, parallel_map, usable_cores
 from nbutils.uncertainty import drift
 
@@ -136,7 +141,7 @@ def table_columns(classes: Sequence[str], synthetic: bool = False) -> list[str]:
     SYNTHETIC images.
     """
     notice = [resumption.NOTICE] if synthetic else []
-    return [*row_columns(classes), defect_table.COUNT, "sha256", *drift.PER_IMAGE, *notice]
+    return [*row_columns(classes), N_DEFECTS, "sha256", *drift.PER_IMAGE, *notice]
 
 
 @lru_cache(maxsize=1)
@@ -173,7 +178,7 @@ def predict_chunk(
         else:
             prediction, descriptors = next(readable)
             row = prediction.to_row(path) | dict(zip(drift.PER_IMAGE, descriptors, strict=True))
-            row[defect_table.COUNT] = defect_table.rows_of(path, prediction.defects)
+            row[N_DEFECTS] = prediction.defect_rows(path)
         rows.append(row | {"sha256": digest})
     return rows
 
@@ -233,9 +238,9 @@ def append(results: Iterable[list[dict]], folder: Path, columns: list[str]) -> I
     add = partial(Path.open, mode="a", newline="", encoding="utf-8")
     with disk_errors(table), add(table) as file, add(defects) as found:
         for rows in results:
-            each = [defect for row in rows for defect in row.get(defect_table.COUNT) or ()]
-            _write(found, [*defect_table.COLUMNS, *notice], each, notice)
-            counts = ({defect_table.COUNT: len(row.get(defect_table.COUNT, ()))} for row in rows)
+            each = [defect for row in rows for defect in row.get(N_DEFECTS) or ()]
+            _write(found, [*DEFECT_COLUMNS, *notice], each, notice)
+            counts = ({N_DEFECTS: len(row.get(N_DEFECTS, ()))} for row in rows)
             _write(file, columns, map(or_, rows, counts), notice)
             yield len(rows)
 

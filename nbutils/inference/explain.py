@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from tqdm.auto import tqdm
 
-from nbutils.runs import UserError
+from nbutils.disk import UserError
 
 if TYPE_CHECKING:
     import keras
@@ -23,38 +23,29 @@ SCORED_CHANNELS = 16  # of the last maps that Score-CAM tries, those that vary m
 def activation_maps(
     model: "keras.Model", images: np.ndarray, y: np.ndarray, method: str = FUSED
 ) -> np.ndarray:
-    """Compute activation maps of classes; `explainer` says of what, and how."""
-    return explainer(model, method)(images, y)
-
-
-def explainer(model: "keras.Model", method: str = FUSED) -> Callable:
-    """Prepare activation maps of a functional model, [0, 255] to softmax, by one of `METHODS`.
+    """Compute where a functional model, [0, 255] to softmax, sees classes, by one of `METHODS`.
 
     Grad-CAM (Selvaraju et al., ICCV 2017, arXiv:1610.02391), Grad-CAM++ (Chattopadhay et al., WACV
     2018, arXiv:1710.11063) and Score-CAM (Wang et al., CVPRW 2020, arXiv:1910.01279) read the last
     maps of the network; LayerCAM (Jiang et al., IEEE TIP 30, 2021) reads finer ones. `FUSED` is the
     product of Grad-CAM, which is specific to the class, and LayerCAM, which is finer in place.
 
-    Returns a function of images, uint8 (n, size, size, 1), and the class number y (int) to explain
-    for each; its maps are float32 in [0, 1], (n, size, size), all zero where there is no evidence
-    for the class. Raises UserError if there is no such method.
+    Images are uint8 (n, size, size, 1), and y is the class number (int) to explain for each. Maps
+    are float32 in [0, 1], (n, size, size), all zero where there is no evidence for the class.
+    Raises UserError if there is no such method.
     """
     if method not in METHODS:
         raise UserError(f"METHOD {method!r} is unknown: choose one of {', '.join(METHODS)}")
     if method == FUSED:
-        coarse, fine = explainer(model, "Grad-CAM"), explainer(model, "LayerCAM")
-        return lambda images, y: _rescale(coarse(images, y) * fine(images, y))
+        coarse, fine = (activation_maps(model, images, y, each) for each in FUSED.split(" x "))
+        return _rescale(coarse * fine)
     cam, batch_size = _library_method(model, method)
-
-    def compute(images: np.ndarray, y: np.ndarray) -> np.ndarray:
-        starts = range(0, len(images), batch_size)
-        bar = tqdm(starts, desc=method, unit="batch", leave=False, disable=len(starts) == 1)
-        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():  # of Score-CAM
-            warnings.filterwarnings("ignore", message="The structure of `inputs`")
-            batches = (slice(at, at + batch_size) for at in bar)
-            return np.concatenate([cam(images[each], y[each]) for each in batches])
-
-    return compute
+    starts = range(0, len(images), batch_size)
+    bar = tqdm(starts, desc=method, unit="batch", leave=False, disable=len(starts) == 1)
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():  # of Score-CAM
+        warnings.filterwarnings("ignore", message="The structure of `inputs`")
+        batches = (slice(at, at + batch_size) for at in bar)
+        return np.concatenate([cam(images[each], y[each]) for each in batches])
 
 
 def with_random_weights(model: "keras.Model", seed: int) -> "keras.Model":

@@ -14,6 +14,8 @@ from nbutils.inference.defects import Defect
 NO_POLICY = (f"the model has no thresholds to review it by: run {runs.WRITTEN_BY[runs.REVIEW]}",)
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 SEPARATOR = "; "  # between the reasons, and the members of a prediction set, of a row
+N_DEFECTS = "defects"  # column of `inspections.csv`: rows that an image has in `defects.csv`
+DEFECT_COLUMNS = ("path", "label", "confidence", "xmin", "ymin", "xmax", "ymax", "area")
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,13 @@ class Prediction:
             **{f"p_{name}": value for name, value in self.probabilities.items()},
             "error": "",
         }
+
+    def defect_rows(self, path: str) -> list[dict[str, Any]]:
+        """Return a row a defect, surest first; boxes in pixels of the file, areas in their squares.
+
+        Its keys are `DEFECT_COLUMNS`.
+        """
+        return [{"path": path, **vars(defect), "area": defect.area} for defect in self.defects]
 
 
 def row_columns(classes: Iterable[str]) -> list[str]:

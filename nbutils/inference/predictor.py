@@ -11,10 +11,10 @@ import numpy as np
 from nbutils import runs
 from nbutils.artefacts import UNPACKING, check_archive, damaged, read_card
 from nbutils.data.images import decode, resize, symmetries
+from nbutils.disk import UserError
 from nbutils.inference import strips, windows
 from nbutils.inference.defects import CellDecoder
 from nbutils.inference.prediction import Prediction
-from nbutils.runs import UserError
 from nbutils.runtime import batched
 from nbutils.uncertainty.review import ReviewPolicy, load_policy
 

@@ -4,15 +4,17 @@ import csv
 import io
 import re
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from nbutils import disk, runs
 from nbutils.artefacts import read_card
 from nbutils.data import bit_depth, image_list
-from nbutils.inference import defect_table, windows
+from nbutils.disk import UserError
+from nbutils.inference import windows
+from nbutils.inference.prediction import DEFECT_COLUMNS, N_DEFECTS
 from nbutils.inference.predictor import BACKENDS, find_backend
-from nbutils.runs import UserError
 
 NOTICE = "notice"  # column of a SYNTHETIC run
 DECISIONS = ("accept", "review")
@@ -145,9 +147,31 @@ def resume(folder: Path, columns: list[str]) -> int:
     """Return how many images of the list are done, and cut off what was being written of others."""
     table = folder / runs.INSPECTIONS
     done = _whole_rows(table, columns, folder / runs.IMAGE_LIST)
-    names = [*defect_table.COLUMNS, *([NOTICE] if NOTICE in columns else [])]
-    defect_table.resume(folder / runs.DEFECTS, table, done, names)
+    names = [*DEFECT_COLUMNS, *([NOTICE] if NOTICE in columns else [])]
+    _resume_defects(folder / runs.DEFECTS, table, done, names)
     return done
+
+
+def _resume_defects(file: Path, table: Path, done: int, columns: Sequence[str]) -> None:
+    """Keep the defects of the first images of `inspections.csv`, which are done, and no more.
+
+    The defects of an image are written before its row, so none of these can be missing, unless
+    the file was changed; that raises UserError.
+    """
+    with table.open(newline="", encoding="utf-8") as lines:
+        expected = sum(int(row[N_DEFECTS] or 0) for row in islice(csv.DictReader(lines), done))
+    header = (",".join(columns) + "\n").encode()
+    file.touch()
+    with file.open("rb+") as content:
+        kept = [line for line in islice(content, 1 + expected) if line.endswith(b"\n")]
+        if kept[:1] == [header] and len(kept) == 1 + expected:
+            content.truncate(sum(map(len, kept)))
+            return
+        if expected:
+            raise UserError(f"{file} lacks defects of {table.name}: remove {file.parent}")
+        content.seek(0)
+        content.write(header)
+        content.truncate()
 
 
 def _whole_rows(table: Path, columns: list[str], listed: Path) -> int:
@@ -185,9 +209,7 @@ def _is_row(line: bytes, columns: list[str], path: str) -> bool:
     is_whole = line.endswith(b"\n") and len(cells) == len(columns) and b"\0" not in line
     if not is_whole or row["path"] != cell(path):
         return False
-    return bool(row["error"]) or (
-        row["decision"] in DECISIONS and row[defect_table.COUNT].isdigit()
-    )
+    return bool(row["error"]) or (row["decision"] in DECISIONS and row[N_DEFECTS].isdigit())
 
 
 def cell(value: Any) -> str:

@@ -7,9 +7,8 @@ from pathlib import Path
 
 from nbutils import disk, runs
 from nbutils.data import image_list
-from nbutils.disk import disk_errors
+from nbutils.disk import UserError, disk_errors
 from nbutils.inference import batch, resumption
-from nbutils.runs import UserError
 from nbutils.runtime import batched
 
 PAUSE = 2.0  # seconds between two looks at the folder

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from nbutils.runs import UserError
+from nbutils.disk import UserError
 
 GROUP = 64  # images, or windows of one, whose outputs are held at once
 OVERLAP = 0.25  # of neighbouring windows, share of a window

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from nbutils import runs, runtime
+from nbutils.disk import UserError
 from nbutils.models import efficientnet_lite0
-from nbutils.runs import UserError
 from nbutils.runtime import keras
 
 LITE0 = "efficientnet_lite0"

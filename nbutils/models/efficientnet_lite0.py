@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nbutils.runs import UserError
+from nbutils.disk import UserError
 from nbutils.runtime import keras
 
 layers = keras.layers

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 from tqdm.auto import tqdm
 
-from nbutils import runs
+from nbutils import disk, runs
 from nbutils.data.images import symmetries
+from nbutils.disk import UserError
 from nbutils.models.litert import LiteRTNetwork, write_litert
-from nbutils.runs import UserError
 from nbutils.runtime import keras
 
 
@@ -29,7 +29,7 @@ def extract(backbone: keras.Model, images: np.ndarray) -> np.ndarray:
     if missing:
         computed = compute(backbone, images[missing])
         cached |= {keys[index]: row for index, row in zip(missing, computed, strict=True)}
-        with runs.atomic_write(file) as tmp:
+        with disk.atomic_write(file) as tmp:
             np.savez(tmp, keys=list(cached), features=np.stack(list(cached.values())))
     return np.stack([cached[key] for key in keys])
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from nbutils import runs
+from nbutils import disk, runs
 from nbutils.models.resuming import (
     BACKUP,
     BEST,
@@ -85,7 +85,7 @@ class HistoryCheckpoint(keras.callbacks.Callback):
         """Give the network the weights of the best epoch, and return the history."""
         history = pd.DataFrame(self.rows)
         if history["val_loss"].isna().all():
-            raise runs.UserError("the loss is not a number: lower LEARNING_RATE")
+            raise disk.UserError("the loss is not a number: lower LEARNING_RATE")
         load_weights(self.network, self.state, BEST, best_epoch(history, self.epochs))
         return history
 

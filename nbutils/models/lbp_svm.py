@@ -12,7 +12,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 from tqdm.auto import tqdm
 
-from nbutils import runs
+from nbutils import disk, runs
 from nbutils.runtime import usable_cores
 
 RADII = (1, 2, 3)  # pixels
@@ -46,7 +46,7 @@ def cached_histograms(images: np.ndarray) -> np.ndarray:
     with suppress(FileNotFoundError, ValueError, EOFError):  # or what is there is damaged
         return np.load(file)
     histograms = compute(images)
-    with runs.atomic_write(file) as tmp:
+    with disk.atomic_write(file) as tmp:
         np.save(tmp, histograms)
     return histograms
 

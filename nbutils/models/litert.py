@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
-from nbutils import runs
+from nbutils import disk, runs
 from nbutils.artefacts import digested, is_changed
-from nbutils.runs import UserError
+from nbutils.disk import UserError
 from nbutils.runtime import suppress_stderr, usable_cores
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def write_litert(model: "keras.Model", file: Path) -> None:
         content = converter.convert()
     finally:
         logger.setLevel(level)
-    with digested(file), runs.atomic_write(file) as tmp:
+    with digested(file), disk.atomic_write(file) as tmp:
         tmp.write_bytes(content)
 
 

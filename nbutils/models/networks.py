@@ -1,8 +1,8 @@
 """Networks from images to class probabilities, with augmentation and scaling inside."""
 
+from nbutils.disk import UserError
 from nbutils.models import backbones
 from nbutils.models.layers import FlatField, Moments, PowerNormalization, RandomSymmetry
-from nbutils.runs import UserError
 from nbutils.runtime import keras
 
 layers = keras.layers

@@ -58,7 +58,7 @@ def save_weights(model: keras.Model, folder: Path, kind: str, epoch: int) -> Non
     No HDF5, which crashes where the disk is full.
     """
     written = folder / f"writing{SUFFIX}"
-    with runs.atomic_write(written) as tmp:
+    with disk.atomic_write(written) as tmp:
         np.savez(tmp, *(np.asarray(each) for each in _variables(model, kind)))
     written.replace(folder / f"{kind}_{epoch}.{_short_digest(written)}{SUFFIX}")
 
@@ -71,7 +71,7 @@ def load_weights(model: keras.Model, folder: Path, kind: str, epoch: int) -> Non
                 for variable, value in zip(_variables(model, kind), arrays.values(), strict=True):
                     variable.assign(value)
             return
-    raise runs.UserError(f"{folder} lacks the weights of epoch {epoch}: start again")
+    raise disk.UserError(f"{folder} lacks the weights of epoch {epoch}: start again")
 
 
 def _variables(model: keras.Model, kind: str) -> list:
@@ -116,7 +116,7 @@ def curve_errors(curves: Path) -> Iterator[None]:
         if str(curves) not in str(error):
             raise
         full = OSError(errno.ENOSPC, str(error))
-        raise runs.UserError(disk.describe_error(full, curves)) from error
+        raise disk.UserError(disk.describe_error(full, curves)) from error
 
 
 def begin(state: Path, settings: dict) -> None:
@@ -127,11 +127,11 @@ def begin(state: Path, settings: dict) -> None:
         try:
             if runs.read_json(file) != json.loads(text):
                 shutil.rmtree(state)
-        except runs.UserError:
+        except disk.UserError:
             set_aside(state)
     if not state.exists():
         shutil.rmtree(state.parent / "tensorboard", ignore_errors=True)
-        with runs.atomic_write(file) as tmp:
+        with disk.atomic_write(file) as tmp:
             tmp.write_text(text, encoding="utf-8")
 
 

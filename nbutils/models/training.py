@@ -15,13 +15,13 @@ import pandas as pd
 from nbutils import disk, runs
 from nbutils.artefacts import TTA_VIEWS, digested
 from nbutils.data.cells import Samples
+from nbutils.disk import UserError
 from nbutils.models import batches, defect_head, resuming
 from nbutils.models.defect_head import DefectTrainer
 from nbutils.models.history import Arrays, HistoryCheckpoint
 from nbutils.models.history import best_epoch as best_epoch
 from nbutils.models.networks import CUSTOM_CNN
 from nbutils.models.resuming import EpochDraws
-from nbutils.runs import UserError
 from nbutils.runtime import keras, tf
 
 COMMON_SETTINGS = {
@@ -288,10 +288,10 @@ def save_model(model: keras.Model, card: dict, folder: Path) -> None:
     disk.lock(folder)
     bare = keras.Model(model.inputs, model.outputs, name=model.name)
     runs.discard_stale(folder)
-    with digested(folder / runs.KERAS_MODEL), runs.atomic_write(folder / runs.KERAS_MODEL) as tmp:
+    with digested(folder / runs.KERAS_MODEL), disk.atomic_write(folder / runs.KERAS_MODEL) as tmp:
         bare.save(tmp)
     if (folder / STATE / runs.HISTORY).exists():
-        with runs.atomic_write(folder / runs.HISTORY) as tmp:
+        with disk.atomic_write(folder / runs.HISTORY) as tmp:
             shutil.copyfile(folder / STATE / runs.HISTORY, tmp)
     facts = {"parameters": model.count_params(), "versions": versions()}
     with digested(folder / runs.MODEL_CARD):

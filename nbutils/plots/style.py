@@ -17,7 +17,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from matplotlib.transforms import Bbox
 from seaborn.utils import relative_luminance
 
-from nbutils import runs
+from nbutils import disk, runs
 
 PALETTE = "colorblind"
 BOX, OTHER_BOX = "#56b4e9", "#d55e00"  # blue: the image's class; orange, dashed: another class
@@ -57,13 +57,13 @@ def save(figure: Figure, folder: Path, name: str) -> None:
         style = {"color": OTHER_BOX, "weight": "bold", "fontsize": 11}
         figure.supxlabel("SYNTHETIC images", x=0.99, ha="right", **style)
     (folder / "figures").mkdir(parents=True, exist_ok=True)
-    with runs.atomic_write(folder / "figures" / f"{name}.png") as tmp:
+    with disk.atomic_write(folder / "figures" / f"{name}.png") as tmp:
         figure.savefig(tmp)
 
 
 def shorten(name: str, length: int = NAME_LENGTH) -> str:
     """Return a name of at most `length` characters, its middle left out, for Matplotlib to draw."""
-    name = runs.printable(name)
+    name = disk.printable(name)
     if len(name) > length:
         name = f"{name[: length // 2]}…{name[-(length - length // 2 - 1) :]}"
     return name.replace("$", r"\$")  # which is no formula

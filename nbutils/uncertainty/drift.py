@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from nbutils import runs
+from nbutils import disk, runs
 from nbutils.artefacts import damaged, digested, read_arrays
 from nbutils.uncertainty.calibration import EPSILON
-from nbutils.uncertainty.novelty import N_FOLDS
+from nbutils.uncertainty.novelty import consecutive_folds
 
 N_DIRECTIONS = 8  # of the embedding, those along which training images vary most
 LEAST_VARIATION = 1e-4  # of a direction, beside the first
@@ -46,7 +46,7 @@ class ReferenceStatistics:
     def save(self, model: Path) -> None:
         """Write `drift.npz` into a model's folder."""
         file = model / runs.DRIFT
-        with digested(file), runs.atomic_write(file) as tmp:
+        with digested(file), disk.atomic_write(file) as tmp:
             np.savez_compressed(tmp, **vars(self))
 
 
@@ -249,14 +249,11 @@ def _standardize(values, y, means, deviations) -> np.ndarray:
 
 def _standardize_held_out(values: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Standardise each image by the others' moments; return that, and the number of its fold."""
-    from sklearn.model_selection import StratifiedKFold
-
-    standardized, fold = np.empty_like(values), np.empty(len(values), int)
-    folds = StratifiedKFold(min(N_FOLDS, np.bincount(y).min()))
-    for number, (others, held_out) in enumerate(folds.split(values, y)):
-        moments = _moments(values[others], y[others])
+    standardized, fold = np.empty_like(values), consecutive_folds(y)
+    for number in np.unique(fold):
+        held_out = fold == number
+        moments = _moments(values[~held_out], y[~held_out])
         standardized[held_out] = _standardize(values[held_out], y[held_out], **moments)
-        fold[held_out] = number
     return standardized, fold
 
 

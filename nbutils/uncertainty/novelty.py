@@ -131,14 +131,20 @@ def held_out_distances(
     return distances.reshape(len(embeddings), -1)
 
 
-def _folds(y: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """Number the fold (int) in which each image is held out; every class is in all the others."""
+def consecutive_folds(y: np.ndarray) -> np.ndarray:
+    """Number the fold (int) of each image: of every class, images one after another are in one."""
     from sklearn.model_selection import StratifiedKFold
 
     fold = np.empty(len(y), int)
     folds = StratifiedKFold(min(N_FOLDS, np.bincount(y).min()))
     for number, (_, held_out) in enumerate(folds.split(y, y)):
         fold[held_out] = number
+    return fold
+
+
+def _folds(y: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Number the fold (int) in which each image is held out; every class is in all the others."""
+    fold = consecutive_folds(y)
     _, first, group = np.unique(groups, return_index=True, return_inverse=True)
     together = fold[first][group]
     n_folds_of = [len(set(together[y == number])) for number in np.unique(y)]

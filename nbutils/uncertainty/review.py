@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nbutils import runs
+from nbutils import disk, runs
 from nbutils.artefacts import check_digest, damaged, digested, read_arrays, read_number
 from nbutils.data.images import BLANK_RANGE, image_statistics
-from nbutils.runs import UserError
+from nbutils.disk import UserError
 from nbutils.uncertainty.calibration import (
     EPSILON,
     MAX_DISTANCE_WEIGHT,
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 OUTLIER = "outlier_"  # begins the names of those of outliers
 OF_CLASSES = {"centers": "cd", "whitening": "cdd"}  # arrays of `novelty.npz`, and their axes
 OF_OUTLIERS = {f"{OUTLIER}centers": "od", f"{OUTLIER}whitening": "odd"}
-ACCEPT_NONE = 1.01  # threshold of confidence that no answer reaches
+ACCEPT_NONE = 1.01  # threshold of confidence that no prediction reaches
 LARGE = 1e9  # beyond any threshold
 BEYOND = 0.002  # share of the training images that count as degraded, at each end
 
 
 @dataclass(frozen=True)
 class Thresholds:
-    """From where on an answer is reviewed; fitted without the test part."""
+    """What `review.json` holds: thresholds of review, and what calibrates the probabilities."""
 
     temperature: float  # divides the logits
     conformal: dict[str, float]  # coverage in per cent -> least probability in a prediction set
@@ -154,7 +154,7 @@ class ReviewPolicy:
             for name in names
         }
         with digested(model / runs.NOVELTY, model / runs.REVIEW):
-            with runs.atomic_write(model / runs.NOVELTY) as tmp:
+            with disk.atomic_write(model / runs.NOVELTY) as tmp:
                 np.savez_compressed(tmp, **halves)
             runs.write_json(asdict(self.thresholds), model / runs.REVIEW)
 
