@@ -88,25 +88,32 @@ def run(
     chosen = select(only)
     declared = {notebook: parameters_of(notebook) for notebook in chosen}
     values = _typed(dict(parameters or {}), declared)
-    named = values.pop("RUN", "")
-    if name and named not in ("", name):
-        raise UserError(f"the run is named twice, {name} and {named}: name it once")
-    name = name or named
-    splits_anew = any("DATA_DIR" in names for names in declared.values())
-    known = datasets.folder_of(name) if name and splits_anew and "DATA_DIR" not in values else ""
-    if data or known:
-        values["DATA_DIR"] = data or known
-    if data or (splits_anew and not name):
-        source = datasets.find_source(values.get("DATA_DIR"))
-        name = name or datasets.name_run(source)
-    name = name or runs.open_run().name
-    folder = runs.create_run(name)
-    values = (QUICK if quick else {}) | values | {"RUN": name}
+    values |= _choose_run(name, data, values, declared)
+    folder = runs.create_run(values["RUN"])
+    values = (QUICK if quick else {}) | values
     with disk.locked(folder), disk.disk_errors(folder):
         for at, notebook in enumerate(chosen, start=1):
             print(f"[{at}/{len(chosen)}] {notebook.stem}", flush=True)
             _execute(notebook, folder, _own(values, declared[notebook]))
         return write_report(folder)
+
+
+def _choose_run(
+    name: str, data: str, values: Mapping[str, Any], declared: Mapping[Path, dict]
+) -> dict[str, Any]:
+    """Return RUN, and DATA_DIR where that is given or known: the run is named after its data."""
+    named = values.get("RUN", "")
+    if name and named not in ("", name):
+        raise UserError(f"the run is named twice, {name} and {named}: name it once")
+    name = name or named
+    splits_anew = any("DATA_DIR" in names for names in declared.values())
+    if not splits_anew and not data:
+        return {"RUN": name or runs.open_run().name}
+    given = data or values.get("DATA_DIR") or (datasets.folder_of(name) if name else "")
+    if data or not name:
+        source = datasets.find_source(given)
+        name = name or datasets.name_run(source)
+    return {"RUN": name, "DATA_DIR": given} if given else {"RUN": name}
 
 
 def _typed(parameters: dict[str, Any], declared: Mapping[Path, dict]) -> dict[str, Any]:

@@ -35,7 +35,7 @@ class Entry:
     name: str
     gray: np.ndarray  # uint8 (height, width)
     prediction: Prediction
-    preparation: str = ""  # its size, in words
+    size: str = ""  # in words
     stored: str = ""  # label of a data set, where that is doubtful
     corrected: str = ""  # what a person says it is; the proposed class where they confirmed it
     before: str = ""  # what the model before this one predicted, if that was another class

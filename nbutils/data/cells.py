@@ -99,6 +99,12 @@ def encode(
     return np.concatenate([target, weight, box], axis=-1)
 
 
+def split_target(target, n_classes: int) -> tuple:
+    """Return what `encode` has put together: target, weight, whether there is a box, its edges."""
+    weight, box = n_classes, 2 * n_classes  # where they begin
+    return target[..., :weight], target[..., weight:box], target[..., box], target[..., box + 1 :]
+
+
 def _within(centers: np.ndarray, low: float, high: float, rim: float = 0) -> np.ndarray:
     """Mark the cells between two edges; at least the nearest one."""
     marked = (centers > low - rim) & (centers < high + rim)

@@ -145,8 +145,8 @@ def cell_auroc(
     count, grid = len(classes), maps.shape[1]
     boxes = cells.read_boxes(rows, classes, grid)
     targets = np.stack([cells.encode(each, count, grid, grid) for each in boxes])
-    is_inside = targets[..., 2 * count] > 0
-    is_clear = targets[..., count : 2 * count].all(axis=-1)
+    _, weight, has_box, _ = cells.split_target(targets, count)
+    is_inside, is_clear = has_box > 0, weight.all(axis=-1)
     counts = is_inside | is_clear | with_rim
     return float(roc_auc_score(is_inside[counts], maps.max(axis=-1)[counts]))
 

@@ -161,9 +161,8 @@ def cell_loss(predicted, target, shares):
     """
     n_classes = shares.shape[1]
     logits = predicted[..., :n_classes]
-    marked, weight = target[..., :n_classes], target[..., n_classes : 2 * n_classes]
-    edges = target[..., 2 * n_classes + 1 :]
-    boxed = _weigh_by_box(target[..., 2 * n_classes], edges)
+    marked, weight, has_box, edges = cells.split_target(target, n_classes)
+    boxed = _weigh_by_box(has_box, edges)
     iou, generalized = _overlap(predicted[..., n_classes + 1 :], edges)
     quality = tf.nn.sigmoid_cross_entropy_with_logits(
         tf.stop_gradient(iou), predicted[..., n_classes]
