@@ -269,7 +269,7 @@ def test_an_export_that_is_interrupted_leaves_a_model_that_loads(trained, tmp_pa
             raise KeyboardInterrupt
         return write(path)
 
-    monkeypatch.setattr(runs, "atomic_write", interrupted)
+    monkeypatch.setattr(disk, "atomic_write", interrupted)
     with pytest.raises(KeyboardInterrupt):
         export.to_litert(predictor, copy / runs.LITERT_MODEL)
     assert done[1] == runs.LITERT_MODEL

@@ -152,7 +152,7 @@ def test_what_a_new_model_makes_stale_goes_before_it_is_written(whole, tmp_path,
     stale = [tmp_path / name for name in runs.STALE_AFTER_TRAINING]
     for file in stale:
         file.write_text("of the model before")
-    monkeypatch.setattr(runs, "atomic_write", lambda path: pytest.fail(str(path)))
+    monkeypatch.setattr(disk, "atomic_write", lambda path: pytest.fail(str(path)))
     with pytest.raises(pytest.fail.Exception, match=r"model\.keras"):
         training.save_model(whole[1], {"classes": ["a", "b"]}, tmp_path)
     disk.unlock(tmp_path)
