@@ -94,7 +94,15 @@ function listen(root, model, send, signal) {
   const inLab = !document.body.dataset.voila;
   const scope = inLab ? root : document; // elsewhere in JupyterLab keys have meanings of their own
   if (inLab) { root.tabIndex = -1; root.dataset.lmSuppressShortcuts = "true"; }
+  let byMouse = false; // a list chosen from by mouse gives its keys back
+  scope.addEventListener("pointerdown", () => { byMouse = true; }, { signal, capture: true });
+  scope.addEventListener("change", (event) => {
+    if (!byMouse || event.target.tagName !== "SELECT") return;
+    event.target.blur();
+    if (inLab) root.focus({ preventScroll: true });
+  }, { signal });
   scope.addEventListener("keydown", (event) => {
+    byMouse = false;
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     if (event.target.closest?.("input, select, textarea, [contenteditable=true]")) return;
     const key = { ArrowLeft: "left", ArrowRight: "right" }[event.key] ?? event.key.toLowerCase();

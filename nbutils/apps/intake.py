@@ -64,7 +64,7 @@ def list_folder(
     except (OSError, RuntimeError, ValueError) as error:  # too long, a loop, or with a zero byte
         raise UserError(f"{name[:80]!r} is no name of a folder: name one") from error
     if not name or not place.is_relative_to(root):
-        raise UserError(f"{name or 'no name'} is no folder below {root}: name one")
+        raise UserError(f"{name or 'an empty name'} is no folder below {root}: name one")
     if not is_folder:
         raise UserError(f"{name} is no folder: name one that holds images")
     files: list[File] = []

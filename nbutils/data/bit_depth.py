@@ -84,7 +84,8 @@ def choose(histogram: np.ndarray, stated: int | None, given: int | None) -> int:
         return 16
     raise BitDepthError(
         f"has 16 bits a pixel but 99 % of its values below {high + 1}: say by the bit depth "
-        "(--bit-depth, BIT_DEPTH) how many the camera has, or save it with 8"
+        "(--bit-depth of predict and inspect, BIT_DEPTH of notebook 01) how many the camera has, "
+        "or save it with 8"
     )
 
 

@@ -194,7 +194,8 @@ def test_batch(tables: Iterable[Mapping[str, Any]], reference: ReferenceStatisti
 def describe(result: DriftTest) -> str:
     """Say in a sentence or two what `test_batch` found."""
     if result.drifted is None:
-        return f"{result.images} images are too few to test for drift: {MIN_IMAGES} are needed."
+        few = f"{result.images} images of a class are too few to test for drift"
+        return f"{few}: {MIN_IMAGES} are needed."
     if not result.drifted:
         return (
             "No drift: the batch is as like the training images as strips are "
