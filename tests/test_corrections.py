@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nbutils import runs
-from nbutils.data import corrections, images, splits
+from nbutils.data import corrections, datasets, images, splits
 from nbutils.disk import UserError
 
 MODEL = "tiny/custom_cnn"
@@ -167,6 +167,16 @@ def test_missing_corrections_name_the_notebook(outputs, split):
         corrections.add_to_split(split, outputs / "none.csv")
     with pytest.raises(UserError, match="REENCODE has copied"):
         corrections.add_to_split(split, outputs / "none.csv", reencoded=True)
+
+
+def test_a_strip_is_not_learned_under_one_class(file, split, gray, capsys):
+    height, width = datasets.typical_size(split)
+    for columns in (width, 4 * width):
+        shown = np.random.default_rng(columns).integers(0, 255, (height, columns), np.uint8)
+        corrections.write(shown, "crazing", "crazing", MODEL)
+    added = corrections.add_to_split(split, file)
+    assert added["width"].max() == max(split["width"].max(), width, gray.shape[1])
+    assert "1 corrected images are left out" in capsys.readouterr().out
 
 
 def test_boxes_go_with_the_label_of_their_image(file, split):

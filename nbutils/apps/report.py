@@ -16,6 +16,7 @@ TOP = 3  # classes of a card
 SMALL = 0.01  # probabilities below it are counted, not listed
 PREVIEW = 1400  # pixels, longer side of an image that is not zoomed
 MAX_BOXES = 50  # drawn on an image
+MAX_BOXES_ZOOMED = 1000  # on one whose pixels are all to be seen
 MAX_CARDS = 200  # of a page that can be mailed
 
 
@@ -50,7 +51,7 @@ def detail(
     return render(
         "detail.html",
         **facts,
-        **_evidence(entry, with_map),
+        **_evidence(entry, with_map, MAX_BOXES_ZOOMED if zoomed else MAX_BOXES),
         **_limits(entry, session),
         source=html.encode(entry.gray, None if zoomed else PREVIEW),
         colors=html.legend(),
@@ -113,13 +114,13 @@ def model_facts(name: str) -> tuple[str, str]:
     )
 
 
-def _evidence(entry: Entry, with_map: bool) -> dict[str, Any]:
+def _evidence(entry: Entry, with_map: bool, max_boxes: int = MAX_BOXES) -> dict[str, Any]:
     """Return what lies over an image: its map, and as many boxes as can be seen."""
     prediction, heat = entry.prediction, entry.prediction.defect_map
     return {
         "evidence": with_map and entry.has_evidence,
         "map": html.encode_map(heat) if with_map and heat is not None else "",
-        "defects": prediction.defects[:MAX_BOXES] if with_map else (),
+        "defects": prediction.defects[:max_boxes] if with_map else (),
     }
 
 

@@ -16,8 +16,9 @@ import pandas as pd
 from PIL import Image
 
 from nbutils import disk, runs
+from nbutils.data import datasets
 from nbutils.data.files import read_bytes
-from nbutils.data.images import decode, pixel_hash, read_file
+from nbutils.data.images import decode, is_large, pixel_hash, read_file
 from nbutils.data.labels import NO_DEFECT, NONE
 from nbutils.disk import UserError
 
@@ -109,7 +110,8 @@ def add_to_split(
         As `splits.read_split` returns it.
     file
         As `write` writes it. Its labels have to be classes of the split; images of `NONE` and
-        `NO_DEFECT` are left out where these are none.
+        `NO_DEFECT` are left out where these are none, and so are strips: images that prediction
+        would cut into windows.
     normal
         Classes that mean "no defect": images that are corrected to one lose their boxes. Boxes of
         other corrected images take the new label.
@@ -139,7 +141,14 @@ def add_to_split(
         _split_row(path, label, sha256, -1 - number)
         for number, (path, label, sha256) in enumerate(zip(*columns, strict=True))
     ]
-    return pd.concat([split, pd.DataFrame(rows, columns=split.columns)], ignore_index=True)
+    usual = datasets.typical_size(split)
+    fitting = [row for row in rows if not is_large((row["height"], row["width"]), usual)]
+    if len(fitting) < len(rows):
+        print(
+            f"{len(rows) - len(fitting)} corrected images are left out: they are far larger than "
+            "the training images, and one class does not hold for all of a strip"
+        )
+    return pd.concat([split, pd.DataFrame(fitting, columns=split.columns)], ignore_index=True)
 
 
 def _rows(file: Path) -> list[list[str]]:

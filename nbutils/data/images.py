@@ -34,6 +34,7 @@ MAX_COLOUR_PIXELS = 50_000_000  # Pillow keeps four bytes of each
 BLANK_RANGE = 10  # from the darkest to the lightest pixel: of less, nothing is to be seen
 BAND = 2**22  # pixels that are converted at once
 SAMPLE = 50  # files of a set
+LARGE = 1.5  # times the size of the training images, from which an image is cut into windows
 EXIF_ORIENTATION = 0x0112
 TURNED = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 RAW_EXIF = "Raw profile type exif"  # text of a PNG file
@@ -123,6 +124,11 @@ def resize(gray: np.ndarray, size: int) -> np.ndarray:
         image = Image.fromarray(gray).resize((size, size), Image.Resampling.BILINEAR)
         gray = np.asarray(image)
     return gray[..., np.newaxis]
+
+
+def is_large(shape: Sequence[int], usual: Sequence[int]) -> bool:
+    """Tell whether an image is larger than those of training, so that it is cut into windows."""
+    return any(side > LARGE * usual for side, usual in zip(shape, usual, strict=True))
 
 
 def symmetries(images: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 
 from nbutils import runs
 from nbutils.artefacts import UNPACKING, check_archive, damaged, read_card
-from nbutils.data.images import decode, resize, symmetries
+from nbutils.data.images import decode, is_large, resize, symmetries
 from nbutils.disk import UserError
 from nbutils.inference import strips, windows
 from nbutils.inference.defects import CellDecoder
@@ -89,14 +89,14 @@ class Predictor:
         images: list[np.ndarray] = []
         shapes: list[tuple[int, int]] = []
         for gray in grays:
-            is_large = self._is_large(gray)
-            if not is_large:
+            in_windows = self._is_large(gray)
+            if not in_windows:
                 images.append(self.to_input(gray))
                 shapes.append((gray.shape[0], gray.shape[1]))
-            if is_large or len(images) == windows.GROUP:
+            if in_windows or len(images) == windows.GROUP:
                 yield from self._predict_together(images, shapes)
                 images, shapes = [], []
-            if is_large:
+            if in_windows:
                 yield strips.predict(self, gray)
         yield from self._predict_together(images, shapes)
 
@@ -206,7 +206,7 @@ class Predictor:
         if self.image_size is None:  # the scale of training is unknown
             return False
         is_part = self.scale != 1 and windows.is_small(gray.shape, self.window)
-        return is_part or windows.is_large(gray.shape, self.window)
+        return is_part or is_large(gray.shape, self.window)
 
     @property
     def window(self) -> tuple[int, int]:

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from nbutils.data.images import LARGE
 from nbutils.disk import UserError
 
 GROUP = 64  # images, or windows of one, whose outputs are held at once
 OVERLAP = 0.25  # of neighbouring windows, share of a window
-LARGE = 1.5  # times the size of the training images, from which an image is cut into windows
 SCALES = (0.05, 20.0)  # the least and the largest by which another camera's images are enlarged
 
 
@@ -108,11 +108,6 @@ def make_windows(shape: Sequence[int], window: Sequence[int], grid: int) -> Wind
         Cells along each side of a window.
     """
     return Windows(Axis(shape[0], window[0], grid), Axis(shape[1], window[1], grid))
-
-
-def is_large(shape: Sequence[int], window: Sequence[int]) -> bool:
-    """Tell whether an image is larger than those of training, so that it is cut into windows."""
-    return any(side > LARGE * usual for side, usual in zip(shape, window, strict=True))
 
 
 def is_small(shape: Sequence[int], window: Sequence[int]) -> bool:
